@@ -1,0 +1,249 @@
+import { QueueFullError, RedisStreamsError } from '../errors.js';
+import { encodeEntry, type OutgoingEntry } from '../protocol/entry.js';
+import type { CommandConnection } from '../redis/command-connection.js';
+import { commandFailure, isNoPermission } from '../redis/redis-errors.js';
+import { addMany } from '../redis/scripts/add-many.js';
+import type { StreamLengths } from './stream-lengths.js';
+
+/** A message on its way to a stream. */
+export interface OutgoingMessage {
+  readonly stream: string;
+  readonly entry: OutgoingEntry;
+  /** `performance.now()` at which a request's time is up; the entry's `ttl` is what is left when it is written. */
+  readonly deadline: number | undefined;
+  /** Set when its caller has given up: it is not written any more. */
+  withdrawn: boolean;
+  /** Set when it has been handed to the connection. */
+  written: boolean;
+  /**
+   * Called before each attempt to write it; what it does may be repeated. A promise is waited for: a rejection with
+   * an error of ours or of Redis is final, one for a lost connection is not.
+   */
+  prepare(now: number): Promise<void> | undefined;
+  /** Redis has stored it. */
+  stored(): void;
+  /** It is not stored: it was not let through, or Redis answered with an error. */
+  refused(error: Error): void;
+  /** The connection was lost before Redis answered: it is stored once or not at all. */
+  unanswered(error: unknown): void;
+}
+
+/** Written in one turn at most; more would hold up everything else in this process. */
+const MAX_PER_TURN = 1_000;
+
+/** A script blocks Redis while it runs, and its arguments lie in memory twice. */
+const MAX_PER_SCRIPT = 500;
+const MAX_SCRIPT_BYTES = 1024 * 1024;
+
+/**
+ * Where messages wait until they are written: for the end of the turn, or, while the outbox is shut (Redis is away, or
+ * the client's reply stream does not exist yet), until it opens. A message that was written is never written again,
+ * unless ioredis says that it was not.
+ */
+export class Outbox {
+  private readonly waiting = new Set<OutgoingMessage>();
+  private opened = false;
+  private closedBy: RedisStreamsError | undefined;
+  private scheduled = false;
+  private scriptsAllowed = true;
+
+  constructor(
+    private readonly commands: CommandConnection,
+    private readonly lengths: StreamLengths,
+  ) {}
+
+  /** How many messages wait. */
+  get size(): number {
+    return this.waiting.size;
+  }
+
+  open(): void {
+    this.opened = true;
+    this.closedBy = undefined;
+    this.schedule();
+  }
+
+  shut(): void {
+    this.opened = false;
+  }
+
+  /** Shuts it and refuses what waits, and what would come back to wait, with an error. */
+  close(error: RedisStreamsError): void {
+    this.opened = false;
+    this.closedBy = error;
+    const messages = [...this.waiting];
+    this.waiting.clear();
+    this.putBack(messages);
+  }
+
+  /** Takes a message in. Throws a `QueueFullError` when the outbox is shut and `maxQueued` messages wait already. */
+  add(message: OutgoingMessage, maxQueued: number): void {
+    if (!this.opened && this.waiting.size >= maxQueued) {
+      throw new QueueFullError(maxQueued);
+    }
+    this.waiting.add(message);
+    this.schedule();
+  }
+
+  /** Takes a message back, if it has not been written. */
+  withdraw(message: OutgoingMessage): void {
+    message.withdrawn = true;
+    this.waiting.delete(message);
+  }
+
+  private schedule(): void {
+    if (this.opened && !this.scheduled && this.waiting.size > 0) {
+      this.scheduled = true;
+      this.commands.atEndOfTurn(this.flush);
+    }
+  }
+
+  private readonly flush = (): void => {
+    this.scheduled = false;
+    if (!this.opened || !this.commands.isReady) {
+      return;
+    }
+    const now = performance.now();
+    for (const [stream, messages] of this.take(now)) {
+      this.write(stream, messages, now);
+    }
+    this.schedule();
+  };
+
+  /** The oldest messages that may be written now, by stream, in their order. */
+  private take(now: number): Map<string, OutgoingMessage[]> {
+    const byStream = new Map<string, OutgoingMessage[]>();
+    let count = 0;
+    for (const message of this.waiting) {
+      if (count++ === MAX_PER_TURN) {
+        break;
+      }
+      this.waiting.delete(message);
+      const preparation = message.prepare(now);
+      if (preparation) {
+        this.awaitPreparation(message, preparation);
+        continue;
+      }
+      const messages = byStream.get(message.stream);
+      if (messages) {
+        messages.push(message);
+      } else {
+        byStream.set(message.stream, [message]);
+      }
+    }
+    return byStream;
+  }
+
+  private awaitPreparation(message: OutgoingMessage, preparation: Promise<void>): void {
+    preparation.then(
+      () => this.putBack([message]),
+      (error: unknown) => {
+        if (error instanceof RedisStreamsError || commandFailure(error) === 'refused') {
+          message.refused(error as Error);
+        } else {
+          this.putBack([message]);
+        }
+      },
+    );
+  }
+
+  private write(stream: string, messages: OutgoingMessage[], now: number): void {
+    if (messages.length === 1 || !this.scriptsAllowed) {
+      for (const message of messages) {
+        this.writeOne(message, now);
+      }
+      return;
+    }
+    let batch: OutgoingMessage[] = [];
+    let args: (string | Buffer)[] = [];
+    let bytes = 0;
+    for (const message of messages) {
+      const fields = fieldsOf(message, now);
+      const size = sizeOf(fields);
+      if (batch.length === MAX_PER_SCRIPT || (batch.length > 0 && bytes + size > MAX_SCRIPT_BYTES)) {
+        this.writeMany(stream, batch, args);
+        batch = [];
+        args = [];
+        bytes = 0;
+      }
+      batch.push(message);
+      args.push(String(fields.length), ...fields);
+      bytes += size;
+    }
+    this.writeMany(stream, batch, args);
+  }
+
+  private writeOne(message: OutgoingMessage, now: number): void {
+    this.commands.client.xadd(message.stream, '*', ...fieldsOf(message, now)).then(
+      () => message.stored(),
+      (error: unknown) => this.onFailure([message], error),
+    );
+  }
+
+  private writeMany(stream: string, messages: OutgoingMessage[], args: (string | Buffer)[]): void {
+    addMany(this.commands.client, stream, args).then(
+      (length) => {
+        this.lengths.learn(stream, length);
+        for (const message of messages) {
+          message.stored();
+        }
+      },
+      (error: unknown) => {
+        if (isNoPermission(error) && this.scriptsAllowed) {
+          // Scripts may be what this user must not run; nothing was stored, so each is tried as a command.
+          this.scriptsAllowed = false;
+          this.putBack(messages);
+        } else {
+          this.onFailure(messages, error);
+        }
+      },
+    );
+  }
+
+  private onFailure(messages: OutgoingMessage[], error: unknown): void {
+    const failure = commandFailure(error);
+    if (failure === 'unsent') {
+      this.putBack(messages);
+      return;
+    }
+    for (const message of messages) {
+      if (failure === 'refused') {
+        message.refused(error as Error);
+      } else {
+        message.unanswered(error);
+      }
+    }
+  }
+
+  private putBack(messages: OutgoingMessage[]): void {
+    for (const message of messages) {
+      message.written = false;
+      if (message.withdrawn) {
+        continue;
+      }
+      if (this.closedBy) {
+        message.refused(this.closedBy);
+      } else {
+        this.waiting.add(message);
+      }
+    }
+    this.schedule();
+  }
+}
+
+function fieldsOf(message: OutgoingMessage, now: number): (string | Buffer)[] {
+  const { entry, deadline } = message;
+  message.written = true;
+  if (deadline !== undefined) {
+    entry.ttl = Math.max(1, Math.ceil(deadline - now));
+  }
+  return encodeEntry(entry);
+}
+
+function sizeOf(fields: (string | Buffer)[]): number {
+  let size = 0;
+  for (const field of fields) {
+    size += field.length;
+  }
+  return size;
+}

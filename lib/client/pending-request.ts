@@ -1,0 +1,185 @@
+import type { Deserializer } from '@nestjs/microservices';
+import { StreamInterruptedError } from '../errors.js';
+import { decodeValue, type Codec } from '../protocol/codec.js';
+import { deliveriesOf, type Frame } from '../protocol/frames.js';
+import { JSON_CODEC } from '../protocol/json.codec.js';
+import { messageOf } from '../redis/redis-errors.js';
+
+/** What is given to a request's callback: Nest's `WritePacket`, with types. */
+export interface ReplyPacket {
+  err?: unknown;
+  response?: unknown;
+  isDisposed?: boolean;
+}
+
+/** How a reply becomes what Nest's `ClientProxy` wants. */
+export interface ReplyHandling {
+  codec: Codec;
+  /** The user's; `undefined` where none was given. */
+  deserializer: Deserializer | undefined;
+  /** Nest's default, for replies that another side's serializer made. */
+  packetDeserializer: Deserializer;
+}
+
+/**
+ * A request that waits for its reply: `waiting` until the first frame, `streaming` while values come, `ended` after
+ * the first frame that ends it, its timeout, or its caller's leaving. Frames that come later are dropped, as are
+ * frames seen before and those of an execution that another has superseded.
+ */
+export class PendingRequest {
+  private run: string | undefined;
+  private nextSeq = 0;
+  private ended = false;
+  /** Keeps replies in order where a deserializer is asynchronous. */
+  private tail: Promise<void> | undefined;
+
+  constructor(
+    readonly id: string,
+    private readonly pattern: string,
+    private readonly handling: ReplyHandling,
+    private readonly callback: (packet: ReplyPacket) => void,
+    /** Called once, when nothing more will be given to the callback. */
+    private readonly onEnd: () => void,
+  ) {}
+
+  /** Takes a frame with its payload. */
+  receive(frame: Frame, payload: Buffer): void {
+    if (this.ended) {
+      return;
+    }
+    if (frame.kind === 'n' || frame.kind === 'c') {
+      const problem = this.follow(frame);
+      if (problem === 'drop') {
+        return;
+      }
+      if (problem) {
+        this.give(() => ({ err: problem, isDisposed: true }));
+        return;
+      }
+    }
+    this.give(() => this.packetOf(frame, payload));
+  }
+
+  /** Ends the request with an error. */
+  fail(error: Error): void {
+    this.deliver({ err: error, isDisposed: true });
+  }
+
+  /** Ends the request without telling its caller, who has left. */
+  abandon(): void {
+    this.end();
+  }
+
+  /** Checks a frame against the run and number that are due. */
+  private follow(frame: Frame): StreamInterruptedError | 'drop' | undefined {
+    if (this.run === undefined) {
+      this.run = frame.run;
+    } else if (frame.run !== this.run) {
+      if (deliveriesOf(frame.run) < deliveriesOf(this.run)) {
+        return 'drop';
+      }
+      if (this.nextSeq > 0) {
+        return new StreamInterruptedError(this.pattern, 'its handler was started again by another instance');
+      }
+      this.run = frame.run;
+    }
+    if (frame.kind === 'n' && frame.seq < this.nextSeq) {
+      return 'drop';
+    }
+    if (frame.seq !== this.nextSeq) {
+      return new StreamInterruptedError(this.pattern, 'values are missing');
+    }
+    if (frame.kind === 'n') {
+      this.nextSeq++;
+    }
+    return undefined;
+  }
+
+  private packetOf(frame: Frame, payload: Buffer): ReplyPacket | Promise<ReplyPacket> {
+    const codec = frame.kind === 'e' ? JSON_CODEC : this.handling.codec;
+    const value = decodeValue(codec, payload, `The reply to '${this.pattern}'`);
+    const done = frame.kind !== 'n';
+    if (frame.packet) {
+      const deserializer = this.handling.deserializer ?? this.handling.packetDeserializer;
+      return withEnd(deserializer.deserialize(value) as ReplyPacket | Promise<ReplyPacket>, done);
+    }
+    const packet = plainPacket(frame.kind, value, done);
+    return this.handling.deserializer
+      ? withEnd(this.handling.deserializer.deserialize({ id: this.id, ...packet }) as ReplyPacket, done)
+      : packet;
+  }
+
+  private give(make: () => ReplyPacket | Promise<ReplyPacket>): void {
+    if (this.tail) {
+      this.tail = this.tail.then(() => this.attempt(make));
+      return;
+    }
+    const waiting = this.attempt(make);
+    if (waiting) {
+      this.tail = waiting;
+    }
+  }
+
+  private attempt(make: () => ReplyPacket | Promise<ReplyPacket>): Promise<void> | undefined {
+    try {
+      const packet = make();
+      if (packet instanceof Promise) {
+        return packet.then(
+          (resolved) => this.deliver(resolved),
+          (error: unknown) => this.deliver({ err: asError(error), isDisposed: true }),
+        );
+      }
+      this.deliver(packet);
+    } catch (error) {
+      this.deliver({ err: asError(error), isDisposed: true });
+    }
+    return undefined;
+  }
+
+  private deliver(packet: ReplyPacket): void {
+    if (this.ended) {
+      return;
+    }
+    const { err, response, isDisposed } = packet;
+    if (err || isDisposed) {
+      this.end();
+      this.callback({ err, response, isDisposed: true });
+    } else {
+      this.callback({ err, response });
+    }
+  }
+
+  private end(): void {
+    if (!this.ended) {
+      this.ended = true;
+      this.onEnd();
+    }
+  }
+}
+
+function plainPacket(kind: Frame['kind'], value: unknown, done: boolean): ReplyPacket {
+  switch (kind) {
+    case 'e':
+      // Falsy errors are not errors to Nest's ClientProxy; a reader in another language may have sent one.
+      return { err: value ? value : { status: 'error', message: String(value) }, isDisposed: true };
+    case 'c':
+      return { isDisposed: true };
+    default:
+      return done ? { response: value, isDisposed: true } : { response: value };
+  }
+}
+
+/** The frame says whether a request is done, whatever a serializer kept of the packet. */
+function withEnd(
+  packet: ReplyPacket | Promise<ReplyPacket>,
+  done: boolean,
+): ReplyPacket | Promise<ReplyPacket> {
+  if (packet instanceof Promise) {
+    return packet.then((resolved) => withEnd(resolved, done));
+  }
+  return done && !packet.isDisposed ? { ...packet, isDisposed: true } : packet;
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(messageOf(error));
+}

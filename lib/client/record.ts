@@ -1,0 +1,52 @@
+import { ConfigurationError } from '../errors.js';
+import { assertTimeout } from '../options.js';
+import { areHeaders, type MessageHeaders } from '../protocol/entry.js';
+
+/** Data with headers and settings of its own, for `send()` and `emit()`. Made by `RedisStreamsRecordBuilder`. */
+export class RedisStreamsRecord<T = unknown> {
+  constructor(
+    readonly data: T,
+    readonly headers: MessageHeaders | undefined,
+    /** Milliseconds; overrides the client's `timeout`. */
+    readonly timeout: number | undefined,
+  ) {}
+}
+
+/**
+ * Builds a record: `client.send('sum', new RedisStreamsRecordBuilder([1, 2]).setHeaders({ tenant: 'a' }).build())`.
+ */
+export class RedisStreamsRecordBuilder<T = unknown> {
+  private headers: MessageHeaders | undefined;
+  private timeout: number | undefined;
+
+  constructor(private data?: T) {}
+
+  /** What the handler gets as its payload. */
+  setData(data: T): this {
+    this.data = data;
+    return this;
+  }
+
+  /**
+   * Values beside the data, found in the handler's context. All of them at once; a later call replaces them.
+   * Throws a `ConfigurationError` unless it is an object whose values are strings.
+   */
+  setHeaders(headers: MessageHeaders): this {
+    if (!areHeaders(headers)) {
+      throw new ConfigurationError("A record's headers must be an object whose values are strings.");
+    }
+    this.headers = { ...headers };
+    return this;
+  }
+
+  /** Milliseconds within which this request must be answered, or this event stored. Throws a `ConfigurationError`. */
+  setTimeout(timeout: number): this {
+    assertTimeout(timeout);
+    this.timeout = timeout;
+    return this;
+  }
+
+  build(): RedisStreamsRecord<T | undefined> {
+    return new RedisStreamsRecord(this.data, this.headers, this.timeout);
+  }
+}

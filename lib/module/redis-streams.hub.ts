@@ -1,0 +1,45 @@
+import { Logger, type OnApplicationShutdown } from '@nestjs/common';
+import { RedisStreamsClient } from '../client/redis-streams.client.js';
+import { ClientSession } from '../client/client-session.js';
+import {
+  CLIENT_RULES,
+  SERVER_RULES,
+  pickOptions,
+  resolveModuleOptions,
+  type RedisStreamsClientOptions,
+} from '../options.js';
+import { NamespaceConnection } from '../redis/namespace-connection.js';
+import { RedisStreamsServer } from '../server/redis-streams.server.js';
+import type {
+  RedisStreamsModuleClientOptions,
+  RedisStreamsModuleOptions,
+} from './redis-streams-module-options.interface.js';
+
+/** What the server and all clients of an application share: one command connection, one reply stream. */
+export class RedisStreamsHub implements OnApplicationShutdown {
+  readonly server: RedisStreamsServer;
+  private readonly session: ClientSession;
+  private readonly clients: RedisStreamsClient[] = [];
+
+  /** Throws a `ConfigurationError` for options that cannot be used. Opens no connection. */
+  constructor(private readonly options: RedisStreamsModuleOptions) {
+    const resolved = resolveModuleOptions(options);
+    const logger = new Logger('RedisStreamsModule');
+    const namespace = new NamespaceConnection(resolved, logger);
+    this.session = new ClientSession(namespace, resolved.connectTimeout, logger);
+    this.server = new RedisStreamsServer(pickOptions(options, SERVER_RULES), namespace);
+  }
+
+  /** A client with the module's defaults, and settings of its own. */
+  client(own: RedisStreamsModuleClientOptions): RedisStreamsClient {
+    const { service: _, ...defaults } = pickOptions<RedisStreamsClientOptions>(this.options, CLIENT_RULES);
+    const client = new RedisStreamsClient({ ...defaults, ...own }, this.session);
+    this.clients.push(client);
+    return client;
+  }
+
+  /** After the server has been closed, whose handlers may use clients to their end. */
+  async onApplicationShutdown(): Promise<void> {
+    await Promise.all(this.clients.map((client) => client.close()));
+  }
+}

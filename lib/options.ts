@@ -1,0 +1,222 @@
+import type { Deserializer, Serializer } from '@nestjs/microservices';
+import { ConfigurationError } from './errors.js';
+import type { Codec } from './protocol/codec.js';
+import { JSON_CODEC } from './protocol/json.codec.js';
+import type { RedisConnectionOption } from './redis/connection-factory.js';
+
+/** Options of clients and servers alike. */
+export interface RedisStreamsConnectionOptions {
+  /**
+   * A URL, ioredis options, an ioredis instance (its settings are used for connections of our own; it stays yours) or
+   * a function that makes one. Default: the environment variable `REDIS_URL`, else `redis://localhost:6379`.
+   */
+  connection?: RedisConnectionOption;
+  /** The first part of every key: deployments that share a Redis are kept apart by it. Default `nest`. */
+  namespace?: string;
+  /** Milliseconds that `connect()` and `listen()` wait for Redis before they fail. Default 10,000. */
+  connectTimeout?: number;
+  /** How values become bytes. Default `JsonCodec`. */
+  codec?: Codec;
+  /** The largest encoded payload that is sent, in bytes. Default 8 MiB. */
+  maxPayloadBytes?: number;
+  /** Nest's own: makes what is encoded out of a whole packet. Costs nothing where it is not given. */
+  serializer?: Serializer;
+  /** Nest's own: makes a packet out of what was decoded; may be asynchronous. */
+  deserializer?: Deserializer;
+}
+
+/** When a request or event counts as handled. */
+export type AcknowledgeMode =
+  /** When its reply is stored, or its handlers have succeeded: at least once. */
+  | 'after-handler'
+  /** Before its handler starts: at most once. */
+  | 'on-receipt';
+
+/** Options of `RedisStreamsServer`. */
+export interface RedisStreamsServerOptions extends RedisStreamsConnectionOptions {
+  /** The name under which clients reach this server, and of its consumer group. Required. */
+  service?: string;
+  /** How many requests an instance handles at once. Default 128. */
+  concurrency?: number;
+  /** How many events an instance handles at once. Default 64. */
+  eventConcurrency?: number;
+  /** When a message is acknowledged. Default `after-handler`. */
+  acknowledge?: AcknowledgeMode;
+  /** Milliseconds that `close()` waits for running handlers. Default 10,000. */
+  shutdownTimeout?: number;
+}
+
+/** Options of `RedisStreamsClient`. */
+export interface RedisStreamsClientOptions extends RedisStreamsConnectionOptions {
+  /** The service that `send()` asks. Required for `send()`; events need none. */
+  service?: string;
+  /** Milliseconds within which a request must be answered, and an event stored. Default 30,000. */
+  timeout?: number;
+  /** How many messages may wait while Redis is away. Default 10,000. */
+  maxQueued?: number;
+  /** Entries in a stream from which on publishing into it fails with a `StreamFullError`. Default 1,000,000. */
+  maxLength?: number;
+}
+
+/** Options with every default filled in. */
+export type Resolved<T, Optional extends keyof T> = Required<Omit<T, Optional>> & Pick<T, Optional>;
+type Open = 'connection' | 'serializer' | 'deserializer' | 'service';
+/** Server options with every default filled in. */
+export type ResolvedServerOptions = Resolved<RedisStreamsServerOptions, Open>;
+/** Client options with every default filled in. */
+export type ResolvedClientOptions = Resolved<RedisStreamsClientOptions, Open>;
+
+/** One option: its default, and what is wrong with a value (`undefined` where nothing is). */
+interface OptionRule {
+  default?: unknown;
+  fault(value: unknown): string | undefined;
+}
+
+/** Timers of Node are 32-bit; a longer one would fire at once. */
+const MAX_MS = 2 ** 31 - 1;
+
+const connectionRules = {
+  connection: { fault: connectionFault },
+  namespace: { default: 'nest', fault: nameFault },
+  connectTimeout: { default: 10_000, fault: wholeNumber(1, MAX_MS, 'milliseconds') },
+  codec: { default: JSON_CODEC, fault: codecFault },
+  maxPayloadBytes: {
+    default: 8 * 1024 * 1024,
+    fault: wholeNumber(1, 512 * 1024 * 1024, 'bytes (Redis allows 512 MiB)'),
+  },
+  serializer: { fault: hasMethod('serialize') },
+  deserializer: { fault: hasMethod('deserialize') },
+} satisfies Record<keyof RedisStreamsConnectionOptions, OptionRule>;
+
+/** Every server option, its default and its check. docs/configuration.md is held against this. */
+export const SERVER_RULES = {
+  ...connectionRules,
+  service: { fault: nameFault },
+  concurrency: { default: 128, fault: wholeNumber(1, 100_000, 'requests') },
+  eventConcurrency: { default: 64, fault: wholeNumber(1, 100_000, 'events') },
+  acknowledge: { default: 'after-handler', fault: oneOf('after-handler', 'on-receipt') },
+  shutdownTimeout: { default: 10_000, fault: wholeNumber(0, MAX_MS, 'milliseconds') },
+} satisfies Record<keyof RedisStreamsServerOptions, OptionRule>;
+
+/** Every client option, its default and its check. docs/configuration.md is held against this. */
+export const CLIENT_RULES = {
+  ...connectionRules,
+  service: { fault: nameFault },
+  timeout: { default: 30_000, fault: wholeNumber(1, MAX_MS, 'milliseconds') },
+  maxQueued: { default: 10_000, fault: wholeNumber(0, 10_000_000, 'messages') },
+  maxLength: { default: 1_000_000, fault: wholeNumber(1, Number.MAX_SAFE_INTEGER, 'entries') },
+} satisfies Record<keyof RedisStreamsClientOptions, OptionRule>;
+
+/** Every option of `RedisStreamsModule.forRoot`: those of its server, and defaults for its clients. */
+export const MODULE_RULES = { ...CLIENT_RULES, ...SERVER_RULES };
+
+/** Checks the options of a module and fills in the defaults. Throws a `ConfigurationError`. */
+export function resolveModuleOptions(
+  options: RedisStreamsServerOptions & RedisStreamsClientOptions,
+): ResolvedServerOptions & ResolvedClientOptions {
+  return resolve(options, MODULE_RULES, 'RedisStreamsModule') as unknown as ResolvedServerOptions &
+    ResolvedClientOptions;
+}
+
+/** Those of the options that the rules know. */
+export function pickOptions<T extends object>(options: T, rules: object): T {
+  return Object.fromEntries(Object.entries(options).filter(([name]) => Object.hasOwn(rules, name))) as T;
+}
+
+/** Checks the options of a server and fills in the defaults. Throws a `ConfigurationError`. */
+export function resolveServerOptions(options: RedisStreamsServerOptions): ResolvedServerOptions {
+  return resolve(options, SERVER_RULES, 'RedisStreamsServer') as unknown as ResolvedServerOptions;
+}
+
+/** Checks the options of a client and fills in the defaults. Throws a `ConfigurationError`. */
+export function resolveClientOptions(options: RedisStreamsClientOptions): ResolvedClientOptions {
+  return resolve(options, CLIENT_RULES, 'RedisStreamsClient') as unknown as ResolvedClientOptions;
+}
+
+/** Checks a timeout given for one request. Throws a `ConfigurationError`. */
+export function assertTimeout(value: unknown): asserts value is number {
+  const fault = CLIENT_RULES.timeout.fault(value);
+  if (fault !== undefined) {
+    throw new ConfigurationError(`A record's timeout ${fault}.`);
+  }
+}
+
+function resolve(options: object, rules: Record<string, OptionRule>, owner: string): Record<string, unknown> {
+  if (typeof options !== 'object' || options === null) {
+    throw new ConfigurationError(`${owner} takes an object of options, not ${show(options)}.`);
+  }
+  for (const name of Object.keys(options)) {
+    if (!Object.hasOwn(rules, name)) {
+      throw new ConfigurationError(
+        `${owner} has no option '${name}'. Its options are: ${Object.keys(rules).join(', ')}.`,
+      );
+    }
+  }
+  const resolved: Record<string, unknown> = {};
+  for (const [name, rule] of Object.entries(rules)) {
+    const value = (options as Record<string, unknown>)[name];
+    const fault = value === undefined ? undefined : rule.fault(value);
+    if (fault !== undefined) {
+      throw new ConfigurationError(`Option '${name}' of ${owner} ${fault}.`);
+    }
+    resolved[name] = value ?? rule.default;
+  }
+  return resolved;
+}
+
+function wholeNumber(min: number, max: number, unit: string): OptionRule['fault'] {
+  return (value) =>
+    Number.isInteger(value) && (value as number) >= min && (value as number) <= max
+      ? undefined
+      : `must be a whole number from ${min} to ${max} ${unit}, not ${show(value)}`;
+}
+
+function oneOf(...allowed: string[]): OptionRule['fault'] {
+  return (value) =>
+    allowed.includes(value as string)
+      ? undefined
+      : `must be one of ${allowed.map((a) => `'${a}'`).join(', ')}, not ${show(value)}`;
+}
+
+/** Names become parts of keys; a brace would change the hash tag, and white space the reading of them. */
+function nameFault(value: unknown): string | undefined {
+  return typeof value === 'string' && /^[^\s{}]{1,128}$/.test(value)
+    ? undefined
+    : `must be 1 to 128 characters without white space and braces, not ${show(value)}`;
+}
+
+function connectionFault(value: unknown): string | undefined {
+  return typeof value === 'string' ||
+    typeof value === 'function' ||
+    (typeof value === 'object' && value !== null)
+    ? undefined
+    : `must be a URL, ioredis options, an ioredis instance or a function that makes one, not ${show(value)}`;
+}
+
+function codecFault(value: unknown): string | undefined {
+  const codec = value as Partial<Codec> | null;
+  return typeof codec === 'object' &&
+    codec !== null &&
+    typeof codec.name === 'string' &&
+    /^[a-z0-9-]{1,32}$/.test(codec.name) &&
+    typeof codec.encode === 'function' &&
+    typeof codec.decode === 'function'
+    ? undefined
+    : `must be a Codec: { name: [a-z0-9-]{1,32}, encode(value), decode(bytes) }`;
+}
+
+function hasMethod(method: string): OptionRule['fault'] {
+  return (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as Record<string, unknown>)[method] === 'function'
+      ? undefined
+      : `must be an object with a method ${method}()`;
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'string') {
+    return `'${value.slice(0, 100)}'`;
+  }
+  return typeof value === 'object' && value !== null ? 'an object' : String(value);
+}

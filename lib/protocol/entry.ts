@@ -1,0 +1,149 @@
+import { MalformedEntryError } from '../errors.js';
+import { isWireId } from './ids.js';
+import { toArgument, type Payload } from './payload.js';
+
+/** Values that travel beside the data: a trace id, a tenant, a locale. */
+export type MessageHeaders = Readonly<Record<string, string>>;
+
+/** What a publisher writes: one stream field for each part, so that an entry can be routed without decoding its data. */
+export interface OutgoingEntry {
+  pattern: string;
+  data: Payload;
+  /** Requests only: the request's id, and the client to which the reply goes. */
+  id?: string;
+  reply?: string;
+  /** Milliseconds that were left when the entry was written. */
+  ttl?: number;
+  headers?: MessageHeaders | undefined;
+  /** The codec's name; absent for JSON. */
+  codec?: string | undefined;
+  /** `data` is a whole packet, as a Nest serializer made it, not just the packet's data. */
+  packet?: boolean;
+}
+
+/** An entry as it was read, checked. `data` is still encoded. */
+export interface IncomingEntry {
+  pattern: string;
+  data: Buffer;
+  request: { id: string; reply: string } | undefined;
+  ttl: number | undefined;
+  headers: MessageHeaders | undefined;
+  codec: string;
+  packet: boolean;
+}
+
+const NO_DATA = Buffer.alloc(0);
+const MAX_TTL_DIGITS = 15;
+
+/** The fields and values of an entry, flat, as XADD takes them. */
+export function encodeEntry(entry: OutgoingEntry): (string | Buffer)[] {
+  const fields: (string | Buffer)[] = ['pattern', entry.pattern, 'data', toArgument(entry.data)];
+  if (entry.id !== undefined && entry.reply !== undefined) {
+    fields.push('id', entry.id, 'reply', entry.reply);
+  }
+  if (entry.ttl !== undefined) {
+    fields.push('ttl', String(entry.ttl));
+  }
+  if (entry.headers !== undefined) {
+    fields.push('headers', JSON.stringify(entry.headers));
+  }
+  if (entry.codec !== undefined) {
+    fields.push('codec', entry.codec);
+  }
+  if (entry.packet) {
+    fields.push('packet', '1');
+  }
+  return fields;
+}
+
+/**
+ * Finds the parts of an entry by their names; unknown fields are passed over. Throws a `MalformedEntryError` that
+ * says which part is missing or wrong.
+ */
+export function decodeEntry(fields: readonly Buffer[]): IncomingEntry {
+  let pattern: string | undefined;
+  let data: Buffer = NO_DATA;
+  let id: string | undefined;
+  let reply: string | undefined;
+  let ttl: number | undefined;
+  let headers: MessageHeaders | undefined;
+  let codec = 'json';
+  let packet = false;
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    const value = fields[i + 1]!;
+    switch (fields[i]!.toString('latin1')) {
+      case 'pattern':
+        pattern = value.toString();
+        break;
+      case 'data':
+        data = value;
+        break;
+      case 'id':
+        id = value.toString('latin1');
+        break;
+      case 'reply':
+        reply = value.toString('latin1');
+        break;
+      case 'ttl':
+        ttl = parseTtl(value.toString('latin1'));
+        break;
+      case 'headers':
+        headers = parseHeaders(value.toString());
+        break;
+      case 'codec':
+        codec = value.toString('latin1');
+        break;
+      case 'packet':
+        packet = value.toString('latin1') === '1';
+        break;
+    }
+  }
+  if (pattern === undefined) {
+    throw new MalformedEntryError("The entry has no field 'pattern'.");
+  }
+  return { pattern, data, request: checkRequest(id, reply), ttl, headers, codec, packet };
+}
+
+function checkRequest(id: string | undefined, reply: string | undefined): IncomingEntry['request'] {
+  if (reply === undefined) {
+    return undefined;
+  }
+  if (!isWireId(reply)) {
+    throw new MalformedEntryError("The field 'reply' must be a client id: 1 to 64 of A-Z a-z 0-9 _ -.");
+  }
+  if (id === undefined || !isWireId(id)) {
+    throw new MalformedEntryError("A request needs a field 'id': 1 to 64 of A-Z a-z 0-9 _ -.");
+  }
+  return { id, reply };
+}
+
+function parseTtl(text: string): number {
+  if (text.length > MAX_TTL_DIGITS || !/^\d+$/.test(text)) {
+    throw new MalformedEntryError("The field 'ttl' must be a whole number of milliseconds.");
+  }
+  return Number(text);
+}
+
+function parseHeaders(text: string): MessageHeaders {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw new MalformedEntryError("The field 'headers' is not JSON.", { cause });
+  }
+  if (!areHeaders(parsed)) {
+    throw new MalformedEntryError("The field 'headers' must be a JSON object whose values are strings.");
+  }
+  return parsed;
+}
+
+/** Whether a value may be sent as headers: a plain object of strings. */
+export function areHeaders(value: unknown): value is MessageHeaders {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !Object.hasOwn(value, '__proto__') &&
+    Object.values(value).every((header) => typeof header === 'string')
+  );
+}

@@ -1,0 +1,133 @@
+import { Redis, type RedisOptions } from 'ioredis';
+import { ConfigurationError } from '../errors.js';
+import { Backoff } from '../util/time.js';
+
+/**
+ * Where Redis is: a URL, ioredis options, an ioredis instance (its settings are taken for connections of our own; it
+ * stays the caller's, unchanged and open), or a function that makes an instance from the options it is given.
+ */
+export type RedisConnectionOption = string | RedisOptions | Redis | ((options: RedisOptions) => Redis);
+
+/** What a connection is for; part of its name in CLIENT LIST. */
+export type ConnectionRole = 'commands' | 'inbox' | 'topics' | 'replies';
+
+const DEFAULT_URL = 'redis://localhost:6379';
+
+/**
+ * Settings that the guarantees rest on, whatever the caller's options say.
+ * - Nothing that may have arrived is sent again, and nothing waits inside ioredis: `autoResendUnfulfilledCommands`, `enableOfflineQueue`.
+ * - Without resending, ioredis 5 and 6 leave unanswered commands pending for ever (ioredis #2193);
+ *   `maxRetriesPerRequest: 0` makes it reject them as soon as the connection closes.
+ * - Automatic pipelining holds a command back until the previous batch is answered; we batch by event-loop turn ourselves.
+ */
+const REQUIRED = {
+  lazyConnect: true,
+  enableOfflineQueue: false,
+  autoResendUnfulfilledCommands: false,
+  maxRetriesPerRequest: 0,
+  enableAutoPipelining: false,
+  autoResubscribe: false,
+} as const satisfies RedisOptions;
+
+/** Makes every connection of a client or server, all alike. */
+export class ConnectionFactory {
+  /** Where Redis is, for messages; never with credentials. */
+  readonly address: string;
+  private readonly option: RedisConnectionOption;
+
+  /** Throws a `ConfigurationError` for a connection that cannot be used. Opens nothing. */
+  constructor(option: RedisConnectionOption | undefined) {
+    this.option = option ?? process.env['REDIS_URL'] ?? DEFAULT_URL;
+    this.address =
+      typeof this.option === 'function' ? 'the given connection' : addressOf(this.create('commands'));
+  }
+
+  /** Makes a connection that has not been opened yet. */
+  create(role: ConnectionRole): Redis {
+    const redis = make(this.option, {
+      ...REQUIRED,
+      retryStrategy: reconnectDelay(),
+      connectionName: `nestjs-redis-streams:${role}`,
+    });
+    assertUsable(redis);
+    return redis;
+  }
+}
+
+/** Grows from 50 ms to 2 s and never gives up: a service has nothing better to do than to wait for its Redis. */
+function reconnectDelay(): (attempt: number) => number {
+  return (attempt) => {
+    const backoff = new Backoff();
+    let delay = 0;
+    for (let i = 0; i < Math.min(attempt, 8); i++) {
+      delay = backoff.next();
+    }
+    return delay;
+  };
+}
+
+function make(option: RedisConnectionOption, overrides: RedisOptions): Redis {
+  if (typeof option === 'string') {
+    assertUrl(option);
+    return new Redis(option, overrides);
+  }
+  if (typeof option === 'function') {
+    return option(overrides);
+  }
+  if (isClient(option)) {
+    assertNotCluster(option);
+    return option.duplicate(overrides);
+  }
+  return new Redis({ ...option, ...overrides });
+}
+
+/** By shape, not by class: an application may hold another copy of ioredis than this package. */
+function isClient(option: object): option is Redis {
+  return typeof (option as { duplicate?: unknown }).duplicate === 'function';
+}
+
+function assertUrl(url: string): void {
+  if (!/^(rediss?:\/\/|unix:\/\/|\/)/.test(url)) {
+    // The value may hold a password, so it is not repeated.
+    throw new ConfigurationError(
+      "Option 'connection': the URL must begin with redis://, rediss://, unix:// or / (a socket's path).",
+    );
+  }
+}
+
+function assertNotCluster(redis: object): void {
+  if ((redis as { isCluster?: unknown }).isCluster === true) {
+    throw new ConfigurationError(
+      "Option 'connection': Redis Cluster is not supported yet; give a single Redis or Sentinel.",
+    );
+  }
+}
+
+function assertUsable(redis: Redis): void {
+  if (!isClient(redis)) {
+    throw new ConfigurationError("Option 'connection': the function must return an ioredis instance.");
+  }
+  assertNotCluster(redis);
+  if (redis.options.keyPrefix) {
+    throw new ConfigurationError(
+      `Option 'connection': ioredis' keyPrefix ('${redis.options.keyPrefix}') is not supported, since ioredis does not apply it ` +
+        `to all commands. Use the option 'namespace' to keep deployments apart.`,
+    );
+  }
+  for (const [name, value] of Object.entries(REQUIRED)) {
+    if (redis.options[name as keyof typeof REQUIRED] !== value) {
+      throw new ConfigurationError(
+        `Option 'connection': the function must pass on the options it is given: new Redis({ ...yours, ...options }). ` +
+          `'${name}' is not ${String(value)}.`,
+      );
+    }
+  }
+}
+
+function addressOf(redis: Redis): string {
+  const { sentinels, name, path, host, port } = redis.options;
+  if (sentinels) {
+    return `Sentinel master '${name}'`;
+  }
+  return path ?? `${host}:${port}`;
+}

@@ -1,0 +1,58 @@
+import { LayoutMismatchError } from '../errors.js';
+import type { CommandConnection } from './command-connection.js';
+import type { Keys } from './keys.js';
+
+/** The format of keys and entries that this version writes, and the newest that it reads. */
+const FORMAT = 1;
+
+/** What this version and its settings expect of a namespace. */
+export interface Layout {
+  /** The format in which the namespace was begun. */
+  format: number;
+  /** The lowest format a reader must know. */
+  minReader: number;
+  /** Over how many hash tags inboxes and topics are spread. */
+  shards: number;
+  /** How many partitions keyed events have. */
+  partitions: number;
+}
+
+const EXPECTED: Layout = { format: FORMAT, minReader: FORMAT, shards: 1, partitions: 16 };
+
+/**
+ * Writes the layout where the namespace is new, and compares it where it is not. HSETNX for each field leaves the
+ * first writer's values whoever comes second; in a transaction, so that nobody reads half a layout.
+ * @returns whether the namespace was new, or had lost everything
+ */
+export async function checkLayout(connection: CommandConnection, keys: Keys): Promise<boolean> {
+  const transaction = connection.client.multi();
+  for (const [field, value] of Object.entries(EXPECTED)) {
+    transaction.hsetnx(keys.layout, field, String(value));
+  }
+  transaction.hgetall(keys.layout);
+  const results = (await transaction.exec()) ?? [];
+  const [error, found] = results[results.length - 1] ?? [new Error('no answer'), undefined];
+  if (error) {
+    throw error;
+  }
+  compare(keys, found as Record<string, string>);
+  return results[0]?.[1] === 1;
+}
+
+function compare(keys: Keys, found: Record<string, string>): void {
+  const minReader = Number(found['minReader']);
+  if (!(minReader <= FORMAT)) {
+    throw new LayoutMismatchError(
+      `The namespace '${keys.namespace}' needs readers of format ${found['minReader']}, and this version of ` +
+        `nestjs-redis-streams reads up to ${FORMAT}. Upgrade it, or use another namespace.`,
+    );
+  }
+  for (const field of ['shards', 'partitions'] as const) {
+    if (found[field] !== String(EXPECTED[field])) {
+      throw new LayoutMismatchError(
+        `The namespace '${keys.namespace}' has ${found[field]} ${field} (key '${keys.layout}'), and this process expects ` +
+          `${EXPECTED[field]}: they would not find each other's messages. Use the same setting everywhere, or another namespace.`,
+      );
+    }
+  }
+}

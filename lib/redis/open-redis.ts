@@ -1,0 +1,40 @@
+import type { Redis } from 'ioredis';
+import { ConnectError } from '../errors.js';
+import { isAuthenticationError, messageOf } from './redis-errors.js';
+
+/**
+ * Opens a connection and waits until it is usable. While Redis is away it is tried again until the time is up.
+ * Throws a `ConnectError` that says where Redis was looked for and what the last attempt met; the connection is
+ * closed then.
+ */
+export async function openRedis(redis: Redis, address: string, timeoutMs: number): Promise<void> {
+  let lastError: unknown;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => finish(reject), timeoutMs);
+      const onReady = (): void => finish(resolve);
+      const onEnd = (): void => finish(reject);
+      const onError = (error: unknown): void => {
+        lastError = error;
+        if (isAuthenticationError(error)) {
+          finish(reject);
+        }
+      };
+      const finish = (settle: () => void): void => {
+        clearTimeout(timer);
+        redis.off('ready', onReady).off('end', onEnd).off('error', onError);
+        settle();
+      };
+      redis.on('ready', onReady).on('end', onEnd).on('error', onError);
+      // Rejects at the first failed attempt, while ioredis goes on trying: the events above decide.
+      redis.connect().catch((error: unknown) => (lastError ??= error));
+    });
+  } catch {
+    redis.disconnect();
+    throw new ConnectError(
+      `Cannot connect to Redis at ${address} within ${timeoutMs} ms` +
+        `${lastError === undefined ? '' : `: ${messageOf(lastError)}`}. Check the option 'connection', and that Redis is running.`,
+      { cause: lastError },
+    );
+  }
+}

@@ -1,0 +1,61 @@
+/** Redis errors are recognised here and nowhere else: by their first word, or by what ioredis does when there is no answer. */
+
+/** What is known after a command failed. */
+export type CommandFailure =
+  /** Redis answered with an error: the command did not run. */
+  | 'refused'
+  /** ioredis never wrote it: nothing can have happened. */
+  | 'unsent'
+  /** The connection was lost before the answer came: it ran once or not at all. */
+  | 'unknown';
+
+/** Classifies what a command's promise was rejected with. */
+export function commandFailure(error: unknown): CommandFailure {
+  if (isReplyError(error)) {
+    return 'refused';
+  }
+  // The only error of ioredis that is sure to come before the write (Redis.sendCommand, ioredis 5 and 6).
+  return error instanceof Error && error.message.startsWith("Stream isn't writeable") ? 'unsent' : 'unknown';
+}
+
+/** Whether Redis itself answered with this error. The name is that of redis-errors, which ioredis 5 and 6 use. */
+export function isReplyError(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError';
+}
+
+/** The first word of an error that Redis answered with, such as `NOGROUP`; `''` for any other error. */
+export function errorWord(error: unknown): string {
+  return isReplyError(error) ? (error.message.split(' ', 1)[0] ?? '') : '';
+}
+
+/** The stream or its consumer group is gone. */
+export function isNoGroup(error: unknown): boolean {
+  return errorWord(error) === 'NOGROUP';
+}
+
+/** The consumer group exists already. */
+export function isBusyGroup(error: unknown): boolean {
+  return errorWord(error) === 'BUSYGROUP';
+}
+
+/** A script has to be sent in full, once. */
+export function isNoScript(error: unknown): boolean {
+  return errorWord(error) === 'NOSCRIPT';
+}
+
+/** The ACL user may not do this. */
+export function isNoPermission(error: unknown): boolean {
+  return errorWord(error) === 'NOPERM';
+}
+
+/** Trying to connect again cannot help: the credentials are wrong. */
+export function isAuthenticationError(error: unknown): boolean {
+  return (
+    ['WRONGPASS', 'NOAUTH', 'NOPERM'].includes(errorWord(error)) || /invalid password/i.test(messageOf(error))
+  );
+}
+
+/** An error's message, whatever was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

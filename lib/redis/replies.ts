@@ -1,0 +1,51 @@
+/** Redis replies are taken apart here and nowhere else. */
+
+/** One entry of a stream. */
+export interface StreamEntry {
+  id: string;
+  /** Names and values, alternating. `undefined` where the entry has been deleted under its reader. */
+  fields: Buffer[] | undefined;
+}
+
+/** What one stream gave to a read. */
+export interface StreamBatch {
+  stream: string;
+  entries: StreamEntry[];
+}
+
+/** The answer of XREAD and XREADGROUP (Buffer form): nil when nothing came within BLOCK. */
+export function parseStreams(reply: unknown): StreamBatch[] {
+  if (!Array.isArray(reply)) {
+    return [];
+  }
+  return (reply as [Buffer, [Buffer, Buffer[] | null][]][]).map(([stream, entries]) => ({
+    stream: stream.toString(),
+    entries: entries.map(([id, fields]) => ({ id: id.toString('latin1'), fields: fields ?? undefined })),
+  }));
+}
+
+/** The answer of TIME, in milliseconds. */
+export function parseTime(reply: readonly (string | number)[]): number {
+  return Number(reply[0]) * 1000 + Number(reply[1]) / 1000;
+}
+
+/** The milliseconds in an entry's id: when Redis stored it, by Redis' clock. */
+export function entryTime(id: string): number {
+  return Number.parseInt(id, 10);
+}
+
+/** The id right after `id`, for "everything up to and including `id`". */
+export function nextEntryId(id: string): string {
+  const [time = '0', seq = '0'] = id.split('-');
+  return `${time}-${BigInt(seq) + 1n}`;
+}
+
+/** One line of an INFO answer, such as `redis_version`. */
+export function infoField(info: string, field: string): string | undefined {
+  for (const line of info.split(/\r?\n/)) {
+    if (line.startsWith(`${field}:`)) {
+      return line.slice(field.length + 1).trim();
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,327 @@
+import type { Deserializer, MessageHandler } from '@nestjs/microservices';
+import { DeserializationError, MalformedEntryError } from '../errors.js';
+import type { ResolvedServerOptions } from '../options.js';
+import { decodeValue, type Codec } from '../protocol/codec.js';
+import { decodeEntry } from '../protocol/entry.js';
+import { JSON_CODEC } from '../protocol/json.codec.js';
+import type { Log } from '../redis/log.js';
+import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import { messageOf } from '../redis/redis-errors.js';
+import { entryTime, type StreamBatch, type StreamEntry } from '../redis/replies.js';
+import { BurstLog } from '../util/burst-log.js';
+import { RedisStreamsContext, type Instance } from './context.js';
+import type { Delivery } from './delivery.js';
+import { Execution, type Call } from './execution.js';
+import type { Handlers } from './handlers.js';
+import type { ReplyWriter } from './reply-writer.js';
+import { Responder, type ResponderDeps } from './responder.js';
+import type { Settlement } from './settlement.js';
+import { Slots } from './slots.js';
+
+/** What Nest's transports answer to a pattern that has no handler (NO_MESSAGE_HANDLER). */
+const NO_HANDLER = 'There is no matching message handler defined in the remote service.';
+
+/** What Nest answers for an error that is not an RpcException. */
+const INTERNAL_ERROR = { status: 'error', message: 'Internal server error' };
+
+/** What a dispatcher is made from. */
+export interface DispatcherDeps {
+  namespace: NamespaceConnection;
+  options: ResolvedServerOptions;
+  instance: Instance & { random: string };
+  handlers: Handlers;
+  settlement: Settlement;
+  replies: ReplyWriter;
+  log: Log;
+  /** Nest's default or the user's: makes a packet of what another side's serializer made. */
+  deserializer: Deserializer;
+  /** The route of a pattern that is not one yet. */
+  normalize: (pattern: string) => string;
+  /** Runs `work` inside Nest's processing hooks, where there are any. */
+  withHooks: (context: RedisStreamsContext, work: () => Promise<void>) => Promise<void>;
+}
+
+/**
+ * Takes an entry from its stream to its handlers, and what comes of it to the responder and the settlement. Every
+ * entry takes a slot and gives it back, however it ends: slots of their own for inbox and topics, so that events
+ * never keep requests from being handled.
+ */
+export class Dispatcher {
+  readonly requestSlots: Slots;
+  readonly eventSlots: Slots;
+  private readonly codecs: Map<string, Codec>;
+  private readonly responderDeps: ResponderDeps;
+  private readonly running = new Set<Execution>();
+  /** Events that were read beyond the free slots: COUNT is for each stream of a read. */
+  private readonly backlog: { stream: string; entry: StreamEntry }[] = [];
+  private readonly failures: BurstLog;
+
+  constructor(private readonly deps: DispatcherDeps) {
+    const { options, replies, instance, log } = deps;
+    this.requestSlots = new Slots(options.concurrency);
+    this.eventSlots = new Slots(options.eventConcurrency);
+    this.codecs = new Map([JSON_CODEC, options.codec].map((codec) => [codec.name, codec]));
+    this.responderDeps = {
+      replies,
+      serializer: options.serializer,
+      maxPayloadBytes: options.maxPayloadBytes,
+      instance: instance.random,
+    };
+    this.failures = new BurstLog((line) => log.error(line));
+  }
+
+  /** Takes entries of the inbox; there are never more than free slots. */
+  takeInbox(batches: StreamBatch[]): void {
+    for (const { stream, entries } of batches) {
+      for (const entry of entries) {
+        this.requestSlots.take();
+        this.dispatch(stream, entry, true, this.requestSlots);
+      }
+    }
+  }
+
+  /** Takes entries of topics; what exceeds the slots waits in memory. */
+  takeTopics(batches: StreamBatch[]): void {
+    for (const { stream, entries } of batches) {
+      for (const entry of entries) {
+        this.backlog.push({ stream, entry });
+      }
+    }
+    this.startBacklog();
+  }
+
+  /** Resolves when topics may be read; `undefined` where they may be now. */
+  roomForEvents(): Promise<void> | undefined {
+    return this.eventSlots.whenFree();
+  }
+
+  /** Resolves when nothing runs or waits to run. */
+  async whenIdle(): Promise<void> {
+    while (!this.requestSlots.isIdle || !this.eventSlots.isIdle || this.backlog.length > 0) {
+      await Promise.all([this.requestSlots.whenIdle(), this.eventSlots.whenIdle()]);
+    }
+  }
+
+  /** Ends what still runs, without a result: it stays pending. */
+  revokeRunning(): void {
+    this.backlog.length = 0;
+    for (const execution of [...this.running]) {
+      execution.revoke();
+    }
+    this.failures.close();
+  }
+
+  private startBacklog(): void {
+    while (this.backlog.length > 0 && this.eventSlots.free > 0) {
+      const { stream, entry } = this.backlog.shift()!;
+      this.eventSlots.take();
+      this.dispatch(stream, entry, false, this.eventSlots);
+    }
+  }
+
+  private dispatch(stream: string, raw: StreamEntry, isInbox: boolean, slots: Slots): void {
+    let delivery: Delivery;
+    try {
+      delivery = openEntry(stream, raw, isInbox);
+    } catch (error) {
+      this.failures.report(
+        'Malformed entries',
+        `Entry ${raw.id} of '${stream}' stays pending: ${messageOf(error)}`,
+      );
+      this.release(slots);
+      return;
+    }
+    if (delivery.entry.request) {
+      void this.handleRequest(delivery, delivery.entry.request, slots);
+    } else {
+      void this.handleEvent(delivery, slots);
+    }
+  }
+
+  private async handleRequest(
+    delivery: Delivery,
+    request: { id: string; reply: string },
+    slots: Slots,
+  ): Promise<void> {
+    const { settlement, namespace } = this.deps;
+    const { pattern, codec } = delivery.entry;
+    if (delivery.deadline !== undefined && namespace.clock.now() >= delivery.deadline) {
+      // Its caller has stopped waiting.
+      settlement.acknowledge(delivery);
+      this.release(slots);
+      return;
+    }
+    const isAfter = this.deps.options.acknowledge === 'after-handler';
+    if (!isAfter && !(await settlement.acknowledgeOnReceipt(delivery))) {
+      this.release(slots);
+      return;
+    }
+    const responder = new Responder(
+      delivery,
+      request,
+      this.codecs.get(codec) ?? JSON_CODEC,
+      this.responderDeps,
+      {
+        answered: () => this.release(slots),
+        settled: (outcome) => {
+          if (isAfter) {
+            settlement.acknowledge(delivery);
+          }
+          if (outcome !== 'stored') {
+            execution.lifetime.abort(new Error(`The reply is for nobody any more (${outcome}).`));
+          }
+        },
+      },
+    );
+    const execution = new Execution(delivery, namespace.clock, responder);
+    const handler = this.requestHandler(pattern);
+    if (!handler) {
+      responder.error(NO_HANDLER);
+      return;
+    }
+    await this.run(execution, delivery, async (call) => execution.answer(handler, call, responder)).catch(
+      (error: unknown) => responder.error(this.toRequestError(error, pattern)),
+    );
+  }
+
+  private async handleEvent(delivery: Delivery, slots: Slots): Promise<void> {
+    const { settlement, namespace, options } = this.deps;
+    const execution = new Execution(delivery, namespace.clock);
+    try {
+      const isAfter = options.acknowledge === 'after-handler';
+      if (!isAfter && !(await settlement.acknowledgeOnReceipt(delivery))) {
+        return;
+      }
+      const handlers = this.eventHandlers(delivery);
+      await this.run(execution, delivery, async (call) => {
+        const results = await Promise.all(handlers.map((handler) => execution.perform(handler, call)));
+        const failure = results.find((result) => result !== undefined);
+        if (failure) {
+          throw failure.error;
+        }
+      });
+      if (isAfter && !execution.isRevoked) {
+        settlement.acknowledge(delivery);
+      }
+    } catch (error) {
+      this.reportFailedEvent(delivery, error);
+    } finally {
+      this.release(slots);
+    }
+  }
+
+  /** Decodes, makes the context, and runs `work` inside Nest's hooks. Rejects with whatever fails. */
+  private async run(
+    execution: Execution,
+    delivery: Delivery,
+    work: (call: Call) => Promise<void>,
+  ): Promise<void> {
+    const { instance, namespace, withHooks } = this.deps;
+    this.running.add(execution);
+    try {
+      const decoded = this.decode(delivery);
+      const data: unknown = decoded instanceof Promise ? await decoded : decoded;
+      const context = new RedisStreamsContext(delivery, instance, namespace.clock, execution.lifetime);
+      await withHooks(context, () => work({ data, context }));
+    } finally {
+      execution.lifetime.end();
+      this.running.delete(execution);
+    }
+  }
+
+  private decode({ entry }: Delivery): unknown {
+    const codec = this.codecs.get(entry.codec);
+    if (!codec) {
+      throw new DeserializationError(
+        `The data for '${entry.pattern}' is encoded as '${entry.codec}', which this service does not know. ` +
+          `Give its option 'codec' the same codec as the client's.`,
+      );
+    }
+    const value = decodeValue(codec, entry.data, `The data for '${entry.pattern}'`);
+    if (!entry.packet && !this.deps.options.deserializer) {
+      return value;
+    }
+    const packet: unknown = entry.packet
+      ? value
+      : { pattern: entry.pattern, data: value, id: entry.request?.id };
+    const result: unknown = this.deps.deserializer.deserialize(packet, { channel: entry.pattern });
+    return result instanceof Promise ? result.then(dataOf) : dataOf(result);
+  }
+
+  /** Patterns from our clients are routes. Another language's may spell an object's keys in another order. */
+  private requestHandler(pattern: string): MessageHandler | undefined {
+    return (
+      this.deps.handlers.request(pattern) ??
+      (isJsonObject(pattern) ? this.deps.handlers.request(this.deps.normalize(pattern)) : undefined)
+    );
+  }
+
+  private eventHandlers({ entry, isInbox }: Delivery): readonly MessageHandler[] {
+    const handlers = this.deps.handlers.event(entry.pattern);
+    if (handlers) {
+      return handlers;
+    }
+    const handler = isInbox ? this.requestHandler(entry.pattern) : undefined;
+    if (!handler) {
+      throw new MalformedEntryError('this service has no handler for it');
+    }
+    return [handler];
+  }
+
+  private toRequestError(error: unknown, pattern: string): unknown {
+    if (error instanceof DeserializationError) {
+      return error;
+    }
+    // Nest turns what a handler throws into a reply itself, so this is the failure of a hook, a deserializer or the like.
+    this.deps.log.error(
+      `Handling '${pattern}' failed outside of its handler: ${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}`,
+    );
+    return INTERNAL_ERROR;
+  }
+
+  private reportFailedEvent({ entry, stream, id }: Delivery, error: unknown): void {
+    const pending =
+      this.deps.options.acknowledge === 'after-handler'
+        ? 'stays pending'
+        : 'is lost, since it was acknowledged on receipt';
+    this.failures.report(
+      'Failed events',
+      `Event '${entry.pattern}' (entry ${id} of '${stream}') failed and ${pending}: ${describe(error)}`,
+    );
+  }
+
+  private release(slots: Slots): void {
+    slots.release();
+    if (slots === this.eventSlots) {
+      this.startBacklog();
+    }
+  }
+}
+
+function openEntry(stream: string, { id, fields }: StreamEntry, isInbox: boolean): Delivery {
+  if (!fields) {
+    throw new MalformedEntryError('it was deleted before it was read');
+  }
+  const entry = decodeEntry(fields);
+  const deadline = entry.ttl === undefined ? undefined : entryTime(id) + entry.ttl;
+  return { stream, id, entry, deliveries: 1, deadline, isInbox };
+}
+
+function dataOf(packet: unknown): unknown {
+  return typeof packet === 'object' && packet !== null ? (packet as { data?: unknown }).data : undefined;
+}
+
+function isJsonObject(pattern: string): boolean {
+  return pattern.startsWith('{');
+}
+
+function describe(error: unknown): string {
+  if (error instanceof Error) {
+    return error.stack ?? error.message;
+  }
+  try {
+    return JSON.stringify(error) ?? String(error);
+  } catch {
+    return String(error);
+  }
+}

@@ -1,0 +1,215 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { Logger } from '@nestjs/common';
+import {
+  Server,
+  type CustomTransportStrategy,
+  type Deserializer,
+  type MessageHandler,
+} from '@nestjs/microservices';
+import type { Redis } from 'ioredis';
+import { REDIS_STREAMS } from '../constants.js';
+import { ConfigurationError } from '../errors.js';
+import {
+  resolveServerOptions,
+  type RedisStreamsServerOptions,
+  type ResolvedServerOptions,
+} from '../options.js';
+import { NamespaceConnection } from '../redis/namespace-connection.js';
+import {
+  TransportEvents,
+  type RedisStreamsEvents,
+  type RedisStreamsStatus,
+} from '../redis/transport-events.js';
+import type { RedisStreamsContext } from './context.js';
+import { Handlers } from './handlers.js';
+import { Worker } from './worker.js';
+
+type StartHook = Parameters<Server['setOnProcessingStartHook']>[0];
+type EndHook = Parameters<Server['setOnProcessingEndHook']>[0];
+
+/**
+ * Serves `@MessagePattern` and `@EventPattern` handlers over Redis Streams: give it as `strategy` to
+ * `NestFactory.createMicroservice` or `app.connectMicroservice`.
+ *
+ * It is `idle` until `listen()`, then `listening`, then, by `close()`, idle again, and may listen once more.
+ */
+export class RedisStreamsServer
+  extends Server<RedisStreamsEvents, RedisStreamsStatus>
+  implements CustomTransportStrategy
+{
+  /** Handlers bound to another transport are not registered here. A field, since Nest 12's base class has one. */
+  override readonly transportId: symbol = REDIS_STREAMS;
+  /** We log what an event handler fails with, so Nest needs not; read from Nest 12.0.4 on. */
+  override readonly propagatesEventHandlerErrors = true;
+  protected override readonly logger = new Logger(RedisStreamsServer.name);
+  private readonly options: ResolvedServerOptions;
+  private readonly namespace: NamespaceConnection;
+  private readonly handlers = new Handlers();
+  private readonly events: TransportEvents;
+  private worker: Worker | undefined;
+  private closing: Promise<void> | undefined;
+  private startHook: StartHook | undefined;
+  private endHook: EndHook | undefined;
+
+  /**
+   * Throws a `ConfigurationError` for options that cannot be used. Opens no connection.
+   * @param namespace shared with clients; `RedisStreamsModule` gives it, others leave it out
+   */
+  constructor(options: RedisStreamsServerOptions = {}, namespace?: NamespaceConnection) {
+    super();
+    this.options = resolveServerOptions(options);
+    this.initializeSerializer(this.options);
+    this.initializeDeserializer(this.options);
+    this.namespace = namespace ?? new NamespaceConnection(this.options, this.logger);
+    this.events = new TransportEvents(this.namespace.commands, this._status$);
+  }
+
+  /**
+   * Connects, registers this instance, makes its consumer groups and starts reading. Calls back once it reads, or with
+   * the error that kept it from doing so; it never throws, since Nest would not see it.
+   */
+  listen(callback: (error?: unknown, ...optionalParams: unknown[]) => unknown): void {
+    this.start().then(
+      () => callback(),
+      (error: unknown) => callback(error),
+    );
+  }
+
+  /**
+   * Stops reading, waits up to `shutdownTimeout` for running handlers, stores their replies and disconnects. Never
+   * rejects; may be called before `listen()` and twice.
+   */
+  close(): Promise<void> {
+    this.closing ??= this.stop().finally(() => (this.closing = undefined));
+    return this.closing;
+  }
+
+  override addHandler(
+    pattern: unknown,
+    callback: MessageHandler,
+    isEventHandler = false,
+    extras: Record<string, unknown> = {},
+  ): void {
+    if (pattern instanceof RegExp) {
+      throw new ConfigurationError(
+        `The pattern ${String(pattern)} is a regular expression, which this transport cannot subscribe to; use a string, number or object.`,
+      );
+    }
+    const route = this.normalizePattern(pattern as string);
+    callback.isEventHandler = isEventHandler;
+    callback.extras = extras;
+    if (this.handlers.add(route, callback, isEventHandler)) {
+      this.logger.warn(`Pattern '${route}' has more than one @MessagePattern handler; the last one is used`);
+    }
+    if (!isEventHandler || !this.messageHandlers.has(route)) {
+      this.messageHandlers.set(route, callback);
+    }
+  }
+
+  /** The handler of a route. Nest's own way parses every pattern as JSON and misses those that look like it. */
+  override getHandlerByPattern(pattern: string): MessageHandler | null {
+    return this.messageHandlers.get(pattern) ?? super.getHandlerByPattern(pattern);
+  }
+
+  override setOnProcessingStartHook(hook: StartHook): void {
+    super.setOnProcessingStartHook(hook);
+    this.startHook = hook;
+  }
+
+  override setOnProcessingEndHook(hook: EndHook): void {
+    super.setOnProcessingEndHook(hook);
+    this.endHook = hook;
+  }
+
+  /** The ioredis instance for commands. Throws before `listen()`. */
+  unwrap<T = Redis>(): T {
+    return this.namespace.commands.client as T;
+  }
+
+  /** Listens to the command connection: `ready`, `reconnecting`, `close`. May be called before `listen()`. */
+  on<Event extends keyof RedisStreamsEvents>(event: Event, callback: RedisStreamsEvents[Event]): void {
+    this.events.on(event, callback);
+  }
+
+  private async start(): Promise<void> {
+    const { service } = this.options;
+    if (service === undefined) {
+      throw new ConfigurationError(
+        "Option 'service' of RedisStreamsServer is missing: clients reach this server by it.",
+      );
+    }
+    if (this.worker) {
+      throw new ConfigurationError(
+        'This RedisStreamsServer is listening already; give each microservice a server of its own.',
+      );
+    }
+    await this.options.codec.load?.();
+    await this.namespace.open();
+    const random = randomBytes(6).toString('base64url');
+    const worker = new Worker({
+      namespace: this.namespace,
+      options: this.options,
+      handlers: this.handlers,
+      instance: { service, id: `${hostname()}-${process.pid}-${random}`, random },
+      log: this.logger,
+      deserializer: this.deserializer as Deserializer,
+      normalize: (pattern) => this.getRouteFromPattern(pattern),
+      withHooks: (context, work) => this.withHooks(context, work),
+    });
+    this.worker = worker;
+    try {
+      await worker.start();
+    } catch (error) {
+      this.worker = undefined;
+      await worker.stop(0);
+      this.namespace.close();
+      throw error;
+    }
+    this.events.follow();
+  }
+
+  private async stop(): Promise<void> {
+    const { worker } = this;
+    if (!worker) {
+      return;
+    }
+    this.worker = undefined;
+    try {
+      await worker.stop(this.options.shutdownTimeout);
+    } finally {
+      this.events.unfollow();
+      this.namespace.close();
+    }
+  }
+
+  /** Resolves when `work` has ended; what a hook returns says nothing about that. Costs nothing without hooks. */
+  private withHooks(context: RedisStreamsContext, work: () => Promise<void>): Promise<void> {
+    const { startHook, endHook } = this;
+    if (!startHook && !endHook) {
+      return work();
+    }
+    const finish = async (): Promise<void> => {
+      try {
+        await work();
+      } finally {
+        this.runEndHook(endHook, context);
+      }
+    };
+    if (!startHook) {
+      return finish();
+    }
+    return new Promise((resolve, reject) => {
+      startHook(this.transportId, context, () => finish().then(resolve, reject));
+    });
+  }
+
+  /** The message has been handled by then, so that a failing hook must not make it a failure. */
+  private runEndHook(endHook: EndHook | undefined, context: RedisStreamsContext): void {
+    try {
+      endHook?.(this.transportId, context);
+    } catch (error) {
+      this.logger.error(error);
+    }
+  }
+}

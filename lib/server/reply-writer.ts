@@ -1,0 +1,222 @@
+import { BLOCK_GRACE_MS, BLOCK_MS } from '../redis/blocking-reader.js';
+import type { Log } from '../redis/log.js';
+import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import { commandFailure, messageOf } from '../redis/redis-errors.js';
+import { BurstLog } from '../util/burst-log.js';
+import { Gate } from '../util/gate.js';
+import { Backoff } from '../util/time.js';
+
+/** Replies of one turn to one client share an entry of up to this size; a larger one goes alone. */
+export const MAX_ENTRY_BYTES = 1024 * 1024;
+
+/**
+ * A client makes its stream again within one BLOCK after it has lost it, so that a reply that finds no stream is worth
+ * one more attempt after this time.
+ */
+const GONE_AFTER_MS = BLOCK_MS + BLOCK_GRACE_MS;
+
+/** How a reply ended. */
+export type ReplyOutcome =
+  /** Redis has confirmed it. */
+  | 'stored'
+  /** The client is not there any more: nobody waits. */
+  | 'gone'
+  /** It could not be stored before its deadline: nobody waits any more. */
+  | 'expired';
+
+/** Frames for one client that belong together. */
+export interface Reply {
+  client: string;
+  /** Fields and values, alternating. */
+  frames: (string | Buffer)[];
+  bytes: number;
+  /** By Redis' clock; `undefined`: there is none. */
+  deadline: number | undefined;
+  /** Redis has answered once, whatever it said: the request holds up nobody any longer. Called before `settled`. */
+  answered(): void;
+  settled(outcome: ReplyOutcome): void;
+  /** Whether it holds the request's last frame. */
+  isLast: boolean;
+  /** Set when it has been written: nothing may be added to it any more. */
+  isWritten: boolean;
+  /** Set after an attempt that found no stream. */
+  foundNoStream: boolean;
+}
+
+/**
+ * Writes replies to the clients' streams: all of a turn for one client in one entry. NOMKSTREAM, so that a client that
+ * is gone is not brought back. What Redis refuses, or does not answer, is written again until the deadline; a client
+ * passes over frames that it has seen.
+ */
+export class ReplyWriter {
+  private waiting = new Map<string, Reply[]>();
+  private readonly laterTimers = new Set<NodeJS.Timeout>();
+  private readonly backoff = new Backoff();
+  private readonly warnings: BurstLog;
+  private readonly done = new Gate(true);
+  private open = 0;
+  private scheduled = false;
+  private isClosed = false;
+
+  constructor(
+    private readonly namespace: NamespaceConnection,
+    log: Log,
+  ) {
+    this.warnings = new BurstLog((line) => log.warn(line));
+  }
+
+  write(reply: Reply): void {
+    if (this.isClosed) {
+      return;
+    }
+    if (++this.open === 1) {
+      this.done.shut();
+    }
+    this.enqueue(reply);
+  }
+
+  /** Goes on with what waited for the connection. */
+  resume(): void {
+    this.backoff.reset();
+    this.schedule();
+  }
+
+  /** Resolves when every reply has been settled. */
+  async drain(): Promise<void> {
+    await this.done.wait();
+  }
+
+  /** Gives up what has not been stored. Nobody is told: those requests stay pending. */
+  close(): void {
+    this.isClosed = true;
+    this.waiting.clear();
+    for (const timer of this.laterTimers) {
+      clearTimeout(timer);
+    }
+    this.laterTimers.clear();
+    this.warnings.close();
+  }
+
+  private enqueue(reply: Reply): void {
+    if (this.isClosed) {
+      return;
+    }
+    const replies = this.waiting.get(reply.client);
+    if (replies) {
+      replies.push(reply);
+    } else {
+      this.waiting.set(reply.client, [reply]);
+    }
+    this.schedule();
+  }
+
+  private schedule(): void {
+    if (!this.scheduled && this.waiting.size > 0) {
+      this.scheduled = true;
+      this.namespace.commands.atEndOfTurn(this.flush);
+    }
+  }
+
+  private readonly flush = (): void => {
+    this.scheduled = false;
+    if (!this.namespace.commands.isReady) {
+      return;
+    }
+    const { waiting } = this;
+    this.waiting = new Map();
+    for (const [client, replies] of waiting) {
+      let batch: Reply[] = [];
+      let bytes = 0;
+      for (const reply of replies) {
+        if (batch.length > 0 && bytes + reply.bytes > MAX_ENTRY_BYTES) {
+          this.send(client, batch);
+          batch = [];
+          bytes = 0;
+        }
+        batch.push(reply);
+        bytes += reply.bytes;
+      }
+      this.send(client, batch);
+    }
+  };
+
+  private send(client: string, replies: Reply[]): void {
+    for (const reply of replies) {
+      reply.isWritten = true;
+    }
+    const key = this.namespace.keys.replies(client);
+    const frames = replies.length === 1 ? replies[0]!.frames : replies.flatMap((reply) => reply.frames);
+    this.namespace.commands.client.xadd(key, 'NOMKSTREAM', '*', ...frames).then(
+      (id) => (id === null ? this.onNoStream(replies) : this.onStored(replies)),
+      (error: unknown) => this.onFailure(replies, error),
+    );
+  }
+
+  private onStored(replies: Reply[]): void {
+    this.backoff.reset();
+    for (const reply of replies) {
+      this.settle(reply, 'stored');
+    }
+  }
+
+  private onNoStream(replies: Reply[]): void {
+    const again: Reply[] = [];
+    for (const reply of replies) {
+      if (reply.foundNoStream) {
+        this.settle(reply, 'gone');
+      } else {
+        reply.foundNoStream = true;
+        reply.answered();
+        again.push(reply);
+      }
+    }
+    if (again.length > 0) {
+      this.later(again, GONE_AFTER_MS);
+    }
+  }
+
+  private onFailure(replies: Reply[], error: unknown): void {
+    const failure = commandFailure(error);
+    if (failure === 'refused') {
+      this.warnings.report(
+        'Replies',
+        `Redis refused to store replies: ${messageOf(error)}; trying again until their deadlines`,
+      );
+    }
+    const now = this.namespace.clock.now();
+    const again = replies.filter((reply) => {
+      const isExpired = reply.deadline !== undefined && now >= reply.deadline;
+      if (isExpired) {
+        this.settle(reply, 'expired');
+      }
+      return !isExpired;
+    });
+    if (again.length > 0) {
+      this.later(again, this.backoff.next());
+    }
+  }
+
+  private later(replies: Reply[], ms: number): void {
+    if (this.isClosed) {
+      return;
+    }
+    const timer = setTimeout(() => {
+      this.laterTimers.delete(timer);
+      for (const reply of replies) {
+        this.enqueue(reply);
+      }
+    }, ms);
+    this.laterTimers.add(timer);
+  }
+
+  private settle(reply: Reply, outcome: ReplyOutcome): void {
+    if (this.isClosed) {
+      return;
+    }
+    reply.answered();
+    reply.settled(outcome);
+    if (--this.open === 0) {
+      this.done.open();
+    }
+  }
+}

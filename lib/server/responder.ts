@@ -1,0 +1,246 @@
+import type { Serializer, WritePacket } from '@nestjs/microservices';
+import { PayloadTooLargeError } from '../errors.js';
+import { encodeValue, type Codec } from '../protocol/codec.js';
+import { runId, sequenceFrame, singleFrame, type FrameKind } from '../protocol/frames.js';
+import { exceeds, payloadBytes, toArgument, type Payload } from '../protocol/payload.js';
+import { encodeError } from '../protocol/wire-error.js';
+import type { Delivery } from './delivery.js';
+import { MAX_ENTRY_BYTES, type Reply, type ReplyOutcome, type ReplyWriter } from './reply-writer.js';
+
+/** What all responders of a server share. */
+export interface ResponderDeps {
+  replies: ReplyWriter;
+  /** The user's; `undefined` where none was given. */
+  serializer: Serializer | undefined;
+  maxPayloadBytes: number;
+  /** The random part of the instance's id. */
+  instance: string;
+}
+
+/** What becomes of a request's replies. */
+export interface ResponderListener {
+  /** Redis has answered the last reply for the first time, or will never be asked. Called once, before `settled`. */
+  answered(): void;
+  /** The last reply has ended in this way. Called once. */
+  settled(outcome: ReplyOutcome): void;
+}
+
+/**
+ * Answers one request. It is `open` until its last reply is given, `ending` until Redis has stored that, then
+ * `settled`; `revoke()` takes it out of all of these, and nothing is written or settled any more.
+ *
+ * Several values are numbered, and the next ones wait until Redis has stored those before, so that none overtakes
+ * another when one has to be written again.
+ */
+export class Responder {
+  private readonly id: string;
+  private readonly client: string;
+  private seq = 0;
+  private first: { value: unknown } | undefined;
+  private readonly unsettled: Reply[] = [];
+  private isEnding = false;
+  private wasAnswered = false;
+  private isSettled = false;
+  /** Keeps replies in order where a serializer is asynchronous. */
+  private tail: Promise<void> | undefined;
+
+  constructor(
+    private readonly delivery: Delivery,
+    request: { id: string; reply: string },
+    private readonly codec: Codec,
+    private readonly deps: ResponderDeps,
+    private readonly listener: ResponderListener,
+  ) {
+    this.id = request.id;
+    this.client = request.reply;
+  }
+
+  /** Whether nothing more can be given. */
+  get hasEnded(): boolean {
+    return this.isEnding;
+  }
+
+  /** The only value, and done. `undefined`: done without one, as Nest's clients see it. */
+  value(value: unknown): void {
+    this.give('v', { response: value, isDisposed: true });
+  }
+
+  /** One of several values. The first is held until it is known whether it is the only one. */
+  next(value: unknown): void {
+    if (this.seq === 0 && !this.first && !this.isEnding) {
+      this.first = { value };
+      process.nextTick(() => this.releaseFirst());
+      return;
+    }
+    this.releaseFirst();
+    this.give('n', { response: value });
+  }
+
+  /** No more values. */
+  complete(): void {
+    const { first } = this;
+    if (first) {
+      this.first = undefined;
+      this.value(first.value);
+    } else {
+      this.give('c', { isDisposed: true });
+    }
+  }
+
+  /** An error, and done. Goes to the caller as it is, without a stack. */
+  error(error: unknown): void {
+    this.releaseFirst();
+    this.give('e', { err: error, isDisposed: true });
+  }
+
+  /** Ends without a last reply: its caller has stopped waiting. */
+  expire(): void {
+    this.isEnding = true;
+    this.settle('expired');
+  }
+
+  /** Takes away the right to reply and to settle. The request stays pending. */
+  revoke(): void {
+    this.isEnding = true;
+    this.isSettled = true;
+    this.answered();
+  }
+
+  private releaseFirst(): void {
+    const { first } = this;
+    if (first) {
+      this.first = undefined;
+      this.give('n', { response: first.value });
+    }
+  }
+
+  private give(kind: FrameKind, packet: WritePacket): void {
+    if (this.isEnding) {
+      return;
+    }
+    this.isEnding = kind !== 'n';
+    if (this.deps.serializer) {
+      this.serialize(this.deps.serializer, kind, packet);
+    } else {
+      this.write(kind, false, kind === 'e' ? packet.err : packet.response);
+    }
+  }
+
+  private serialize(serializer: Serializer, kind: FrameKind, packet: WritePacket): void {
+    const make = (): void | Promise<void> => {
+      try {
+        const serialized: unknown = serializer.serialize({ ...packet, id: this.id });
+        if (serialized instanceof Promise) {
+          return serialized.then(
+            (value: unknown) => this.write(kind, true, value),
+            (error: unknown) => this.fail(error),
+          );
+        }
+        this.write(kind, true, serialized);
+      } catch (error) {
+        this.fail(error);
+      }
+    };
+    if (this.tail) {
+      this.tail = this.tail.then(make);
+    } else {
+      this.tail = make() ?? undefined;
+    }
+  }
+
+  private write(kind: FrameKind, isPacket: boolean, value: unknown): void {
+    let payload: Payload;
+    try {
+      payload = kind === 'e' ? encodeError(value) : this.encode(value);
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    this.append(this.fieldOf(kind, isPacket), payload, kind !== 'n');
+  }
+
+  private encode(value: unknown): Payload {
+    const { pattern } = this.delivery.entry;
+    const payload = encodeValue(this.codec, value, `The reply to '${pattern}'`);
+    if (exceeds(payload, this.deps.maxPayloadBytes)) {
+      throw new PayloadTooLargeError(pattern, payloadBytes(payload), this.deps.maxPayloadBytes);
+    }
+    return payload;
+  }
+
+  /** A reply that cannot be written is an error to the caller, who would wait for ever otherwise. */
+  private fail(error: unknown): void {
+    this.isEnding = true;
+    this.append(singleFrame('e', this.id, false), encodeError(error), true);
+  }
+
+  private fieldOf(kind: FrameKind, isPacket: boolean): string {
+    if (kind === 'v' || kind === 'e') {
+      return singleFrame(kind, this.id, isPacket);
+    }
+    const run = runId(this.delivery.deliveries, this.deps.instance);
+    return sequenceFrame(kind, this.id, run, kind === 'n' ? this.seq++ : this.seq, isPacket);
+  }
+
+  private append(field: string, payload: Payload, isLast: boolean): void {
+    if (this.isSettled) {
+      return;
+    }
+    const bytes = field.length + payload.length;
+    const open = this.unsettled[this.unsettled.length - 1];
+    if (open && !open.isWritten && open.bytes + bytes <= MAX_ENTRY_BYTES) {
+      open.frames.push(field, toArgument(payload));
+      open.bytes += bytes;
+      open.isLast = isLast;
+      return;
+    }
+    const reply: Reply = {
+      client: this.client,
+      frames: [field, toArgument(payload)],
+      bytes,
+      deadline: this.delivery.deadline,
+      isLast,
+      isWritten: false,
+      foundNoStream: false,
+      answered: () => {
+        if (reply.isLast) {
+          this.answered();
+        }
+      },
+      settled: (outcome) => this.onReplySettled(outcome),
+    };
+    this.unsettled.push(reply);
+    if (this.unsettled.length === 1) {
+      this.deps.replies.write(reply);
+    }
+  }
+
+  private onReplySettled(outcome: ReplyOutcome): void {
+    const reply = this.unsettled.shift();
+    if (outcome !== 'stored' || reply?.isLast) {
+      this.isEnding = true;
+      this.unsettled.length = 0;
+      this.settle(outcome);
+      return;
+    }
+    const next = this.unsettled[0];
+    if (next) {
+      this.deps.replies.write(next);
+    }
+  }
+
+  private answered(): void {
+    if (!this.wasAnswered) {
+      this.wasAnswered = true;
+      this.listener.answered();
+    }
+  }
+
+  private settle(outcome: ReplyOutcome): void {
+    if (!this.isSettled) {
+      this.isSettled = true;
+      this.answered();
+      this.listener.settled(outcome);
+    }
+  }
+}

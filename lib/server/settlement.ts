@@ -1,0 +1,233 @@
+import type { Log } from '../redis/log.js';
+import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import { commandFailure, messageOf } from '../redis/redis-errors.js';
+import { BurstLog } from '../util/burst-log.js';
+import { Gate } from '../util/gate.js';
+import { Backoff } from '../util/time.js';
+import type { Delivery } from './delivery.js';
+
+/** Settled inbox entries are removed after this many, or this many milliseconds. */
+const REMOVE_EVERY_ENTRIES = 64;
+const REMOVE_EVERY_MS = 100;
+
+type IdsByStream = Map<string, string[]>;
+
+/**
+ * Where a message is acknowledged. An entry goes through it once: acknowledged at the end of the turn (one XACK for
+ * all of a stream), and, where it came from an inbox, removed later, many at once, once Redis has confirmed that. What
+ * Redis does not confirm is tried again until it does: both commands may be repeated without harm, and the entry is
+ * this instance's own.
+ */
+export class Settlement {
+  private readonly acknowledging: IdsByStream = new Map();
+  private readonly removing: IdsByStream = new Map();
+  private readonly backoff = new Backoff();
+  private readonly warnings: BurstLog;
+  private readonly done = new Gate(true);
+  private readonly inbox: string;
+  private isClosed = false;
+  private open = 0;
+  private toRemove = 0;
+  private scheduled = false;
+  private removeTimer: NodeJS.Timeout | undefined;
+  private retryTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly namespace: NamespaceConnection,
+    private readonly group: string,
+    log: Log,
+  ) {
+    this.warnings = new BurstLog((line) => log.warn(line));
+    this.inbox = namespace.keys.inbox(group);
+  }
+
+  /** Settles an entry: acknowledged, and removed if its stream is an inbox. */
+  acknowledge(delivery: Delivery): void {
+    if (this.isClosed) {
+      return;
+    }
+    this.count(1);
+    add(this.acknowledging, delivery.stream, delivery.id);
+    this.schedule();
+  }
+
+  /**
+   * Acknowledges an entry before its handler starts, for at-most-once.
+   * @returns whether it was ours to acknowledge; only then may the handler run. `false` too when Redis did not answer
+   */
+  async acknowledgeOnReceipt(delivery: Delivery): Promise<boolean> {
+    try {
+      const answer = await this.inTurn(() =>
+        this.namespace.commands.client.xack(delivery.stream, this.group, delivery.id),
+      );
+      if (answer !== 1) {
+        return false;
+      }
+    } catch (error) {
+      this.warnings.report(
+        'Acknowledging on receipt',
+        `An entry was not acknowledged on receipt: ${messageOf(error)}`,
+      );
+      return false;
+    }
+    if (delivery.isInbox) {
+      this.count(1);
+      this.scheduleRemoval(delivery.stream, [delivery.id]);
+    }
+    return true;
+  }
+
+  /** Writes what waits, and resolves when Redis has confirmed all of it. */
+  async drain(): Promise<void> {
+    this.remove();
+    this.schedule();
+    await this.done.wait();
+  }
+
+  /** Gives up what Redis has not confirmed; it stays pending there. */
+  close(): void {
+    this.isClosed = true;
+    clearTimeout(this.removeTimer);
+    clearTimeout(this.retryTimer);
+    this.removeTimer = undefined;
+    this.retryTimer = undefined;
+    this.acknowledging.clear();
+    this.removing.clear();
+    this.toRemove = 0;
+    this.warnings.close();
+  }
+
+  /** Goes on with what waited for the connection. */
+  resume(): void {
+    this.backoff.reset();
+    this.schedule();
+  }
+
+  private schedule(): void {
+    if (!this.scheduled && (this.acknowledging.size > 0 || this.toRemove >= REMOVE_EVERY_ENTRIES)) {
+      this.scheduled = true;
+      this.namespace.commands.atEndOfTurn(this.flush);
+    }
+  }
+
+  private readonly flush = (): void => {
+    this.scheduled = false;
+    const { commands } = this.namespace;
+    if (!commands.isReady) {
+      return;
+    }
+    for (const [stream, ids] of takeAll(this.acknowledging)) {
+      commands.client.xack(stream, this.group, ...ids).then(
+        () => this.onAcknowledged(stream, ids),
+        (error: unknown) => this.tryAgain(this.acknowledging, stream, ids, error),
+      );
+    }
+    if (this.toRemove >= REMOVE_EVERY_ENTRIES) {
+      this.remove();
+    }
+  };
+
+  private onAcknowledged(stream: string, ids: string[]): void {
+    this.backoff.reset();
+    if (stream === this.inbox) {
+      this.scheduleRemoval(stream, ids);
+    } else {
+      this.count(-ids.length);
+    }
+  }
+
+  private scheduleRemoval(stream: string, ids: string[]): void {
+    addAll(this.removing, stream, ids);
+    this.toRemove += ids.length;
+    if (this.toRemove >= REMOVE_EVERY_ENTRIES) {
+      this.schedule();
+    } else {
+      this.removeTimer ??= setTimeout(() => this.remove(), REMOVE_EVERY_MS);
+    }
+  }
+
+  private remove(): void {
+    clearTimeout(this.removeTimer);
+    this.removeTimer = undefined;
+    const { commands } = this.namespace;
+    if (!commands.isReady) {
+      return;
+    }
+    this.toRemove = 0;
+    for (const [stream, ids] of takeAll(this.removing)) {
+      commands.client.xdel(stream, ...ids).then(
+        () => this.count(-ids.length),
+        (error: unknown) => {
+          this.toRemove += ids.length;
+          this.tryAgain(this.removing, stream, ids, error);
+        },
+      );
+    }
+  }
+
+  private tryAgain(target: IdsByStream, stream: string, ids: string[], error: unknown): void {
+    if (this.isClosed) {
+      return;
+    }
+    addAll(target, stream, ids);
+    if (commandFailure(error) === 'refused') {
+      this.warnings.report(
+        'Settling',
+        `Redis refused to settle ${ids.length} entries of '${stream}': ${messageOf(error)}; trying again`,
+      );
+    }
+    // A lost connection calls resume() when it is back; this is for all else.
+    this.retryTimer ??= setTimeout(() => {
+      this.retryTimer = undefined;
+      this.remove();
+      this.schedule();
+    }, this.backoff.next());
+  }
+
+  private count(change: number): void {
+    this.open += change;
+    if (this.open === 0) {
+      this.done.open();
+    } else {
+      this.done.shut();
+    }
+  }
+
+  private inTurn<T>(write: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.namespace.commands.atEndOfTurn(() => {
+        try {
+          write().then(resolve, reject);
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+  }
+}
+
+function add(target: IdsByStream, stream: string, id: string): void {
+  const ids = target.get(stream);
+  if (ids) {
+    ids.push(id);
+  } else {
+    target.set(stream, [id]);
+  }
+}
+
+function addAll(target: IdsByStream, stream: string, ids: string[]): void {
+  const known = target.get(stream);
+  if (known) {
+    for (const id of ids) {
+      known.push(id);
+    }
+  } else {
+    target.set(stream, ids);
+  }
+}
+
+function takeAll(source: IdsByStream): [string, string[]][] {
+  const all = [...source];
+  source.clear();
+  return all;
+}

@@ -1,0 +1,178 @@
+import type { Redis } from 'ioredis';
+import type { Deserializer } from '@nestjs/microservices';
+import { ConnectError } from '../errors.js';
+import type { ResolvedServerOptions } from '../options.js';
+import { BLOCK_MS, BlockingReader } from '../redis/blocking-reader.js';
+import { ensureGroup } from '../redis/groups.js';
+import type { Log } from '../redis/log.js';
+import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import { isNoGroup, messageOf } from '../redis/redis-errors.js';
+import { settledWithin } from '../util/time.js';
+import type { Instance, RedisStreamsContext } from './context.js';
+import { Dispatcher } from './dispatcher.js';
+import type { Handlers } from './handlers.js';
+import { ReplyWriter } from './reply-writer.js';
+import { Settlement } from './settlement.js';
+
+/** How long `stop()` waits, after the handlers, for Redis to confirm their replies. */
+const FLUSH_WITHIN_MS = 2_000;
+
+/** What a worker is made from. */
+export interface WorkerDeps {
+  namespace: NamespaceConnection;
+  options: ResolvedServerOptions;
+  handlers: Handlers;
+  instance: Instance & { random: string };
+  log: Log;
+  deserializer: Deserializer;
+  normalize: (pattern: string) => string;
+  withHooks: (context: RedisStreamsContext, work: () => Promise<void>) => Promise<void>;
+}
+
+/**
+ * One instance of a service, from its registration to its end: the two readers, and what they feed. Inbox and topics
+ * are read apart, each on a connection of its own, since every stream named in an XREADGROUP costs Redis time, and
+ * event patterns must not tax requests.
+ */
+export class Worker {
+  private readonly settlement: Settlement;
+  private readonly replies: ReplyWriter;
+  private readonly dispatcher: Dispatcher;
+  private readonly inbox: string;
+  private readonly topics: string[];
+  private readers: BlockingReader[] = [];
+
+  constructor(private readonly deps: WorkerDeps) {
+    const { namespace, instance, handlers, log } = deps;
+    this.inbox = namespace.keys.inbox(instance.service);
+    this.topics = handlers.eventRoutes.map((route) => namespace.keys.topic(route));
+    this.settlement = new Settlement(namespace, instance.service, log);
+    this.replies = new ReplyWriter(namespace, log);
+    this.dispatcher = new Dispatcher({ ...deps, settlement: this.settlement, replies: this.replies });
+  }
+
+  /** Resolves when the first reads have been written. */
+  async start(): Promise<void> {
+    const { namespace, options } = this.deps;
+    namespace.commands.on('ready', this.onReady);
+    namespace.onForgotten(this.onForgotten);
+    await this.register();
+    await this.ensureGroups([this.inbox, ...this.topics]);
+    this.readers = [this.inboxReader()];
+    if (this.topics.length > 0) {
+      this.readers.push(this.topicReader());
+    }
+    const reading = Promise.all(this.readers.map((reader) => reader.start()));
+    if (!(await settledWithin(reading, options.connectTimeout))) {
+      throw new ConnectError(`The connections for reading did not open within ${options.connectTimeout} ms.`);
+    }
+  }
+
+  /**
+   * Stops reading, waits for handlers, then takes from those that still run the right to settle, and waits for Redis to
+   * confirm the rest. Everything is bounded, with a dead Redis too.
+   */
+  async stop(handlersWithin: number): Promise<void> {
+    const { namespace } = this.deps;
+    await Promise.all(this.readers.map((reader) => reader.stop(namespace.commands)));
+    await settledWithin(this.dispatcher.whenIdle(), handlersWithin);
+    this.dispatcher.revokeRunning();
+    if (namespace.commands.isReady) {
+      await settledWithin(this.flush(), FLUSH_WITHIN_MS);
+    }
+    this.replies.close();
+    this.settlement.close();
+    namespace.commands.off('ready', this.onReady);
+    namespace.offForgotten(this.onForgotten);
+  }
+
+  private async flush(): Promise<void> {
+    await this.replies.drain();
+    await this.settlement.drain();
+  }
+
+  private inboxReader(): BlockingReader {
+    const { namespace, log } = this.deps;
+    const { requestSlots } = this.dispatcher;
+    return new BlockingReader({
+      role: 'inbox',
+      factory: namespace.factory,
+      log,
+      room: () => requestSlots.whenFree(),
+      read: (redis) => this.read(redis, requestSlots.free, [this.inbox]),
+      deliver: (batches) => this.dispatcher.takeInbox(batches),
+      repair: (error) => this.repair(error, [this.inbox]),
+    });
+  }
+
+  private topicReader(): BlockingReader {
+    const { namespace, log } = this.deps;
+    return new BlockingReader({
+      role: 'topics',
+      factory: namespace.factory,
+      log,
+      room: () => this.dispatcher.roomForEvents(),
+      // COUNT is for each stream named.
+      read: (redis) =>
+        this.read(
+          redis,
+          Math.max(1, Math.floor(this.dispatcher.eventSlots.free / this.topics.length)),
+          this.topics,
+        ),
+      deliver: (batches) => this.dispatcher.takeTopics(batches),
+      repair: (error) => this.repair(error, this.topics),
+    });
+  }
+
+  private read(redis: Redis, count: number, streams: string[]): Promise<unknown> | undefined {
+    const { namespace, instance } = this.deps;
+    if (namespace.mismatch || count < 1) {
+      return undefined;
+    }
+    const ids = streams.map(() => '>');
+    return redis.xreadgroupBuffer(
+      'GROUP',
+      instance.service,
+      instance.id,
+      'COUNT',
+      count,
+      'BLOCK',
+      BLOCK_MS,
+      'STREAMS',
+      ...streams,
+      ...ids,
+    );
+  }
+
+  /** A group that is gone (FLUSHALL, DEL, XGROUP DESTROY, failover) is made again, from the beginning. */
+  private async repair(error: Error, streams: string[]): Promise<void> {
+    if (isNoGroup(error)) {
+      await this.register();
+      await this.ensureGroups(streams);
+    }
+  }
+
+  private async ensureGroups(streams: string[]): Promise<void> {
+    const { namespace, instance } = this.deps;
+    await Promise.all(streams.map((stream) => ensureGroup(namespace.commands, stream, instance.service)));
+  }
+
+  /** Before the first read, so that whatever this instance is given can be found when it dies. */
+  private async register(): Promise<void> {
+    const { namespace, instance } = this.deps;
+    const since = String(Math.round(namespace.clock.now()));
+    await namespace.commands.client.hsetnx(namespace.keys.instances(instance.service), instance.id, since);
+  }
+
+  private readonly onReady = (): void => {
+    this.replies.resume();
+    this.settlement.resume();
+    this.onForgotten();
+  };
+
+  private readonly onForgotten = (): void => {
+    this.register().catch((error: unknown) =>
+      this.deps.log.warn(`This instance could not be registered: ${messageOf(error)}`),
+    );
+  };
+}

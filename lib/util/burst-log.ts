@@ -1,0 +1,46 @@
+/** Lines that say the same within this time are counted, not repeated. */
+const QUIET_MS = 5_000;
+
+interface Burst {
+  suppressed: number;
+  timer: NodeJS.Timeout;
+}
+
+/** One line for a burst: the first of its kind is written at once, the rest as a number when the burst is over. */
+export class BurstLog {
+  private readonly bursts = new Map<string, Burst>();
+
+  constructor(private readonly write: (line: string) => void) {}
+
+  /** @param kind what makes lines alike; must come from a bounded set */
+  report(kind: string, line: string): void {
+    const burst = this.bursts.get(kind);
+    if (burst) {
+      burst.suppressed++;
+      return;
+    }
+    this.write(line);
+    const timer = setTimeout(() => this.end(kind), QUIET_MS);
+    timer.unref();
+    this.bursts.set(kind, { suppressed: 0, timer });
+  }
+
+  /** Writes what is still only counted. */
+  close(): void {
+    for (const kind of [...this.bursts.keys()]) {
+      this.end(kind);
+    }
+  }
+
+  private end(kind: string): void {
+    const burst = this.bursts.get(kind);
+    if (!burst) {
+      return;
+    }
+    clearTimeout(burst.timer);
+    this.bursts.delete(kind);
+    if (burst.suppressed > 0) {
+      this.write(`${kind}: ${burst.suppressed} more within ${QUIET_MS / 1000} s`);
+    }
+  }
+}
