@@ -1,12 +1,4 @@
-import {
-  ConnectError,
-  ConnectionClosedError,
-  OutcomeUnknownError,
-  PublishRefusedError,
-  PublishTimeoutError,
-  RedisStreamsError,
-  RequestTimeoutError,
-} from '../errors.js';
+import { ConnectError, ConnectionClosedError, OutcomeUnknownError, PublishTimeoutError } from '../errors.js';
 import type { OutgoingEntry } from '../protocol/entry.js';
 import { parseFrame } from '../protocol/frames.js';
 import { IdSequence, randomId } from '../protocol/ids.js';
@@ -14,10 +6,16 @@ import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { messageOf } from '../redis/redis-errors.js';
 import { BurstLog } from '../util/burst-log.js';
-import { Shared } from '../util/shared.js';
+import { Shared, type Usage } from '../util/shared.js';
 import { pause, settledWithin } from '../util/time.js';
 import { Outbox, type OutgoingMessage } from './outbox.js';
-import { PendingRequest, type ReplyHandling, type ReplyPacket } from './pending-request.js';
+import {
+  asRefusal,
+  OutgoingRequest,
+  type RequestHost,
+  type RequestParts,
+  type SendSettings,
+} from './outgoing-request.js';
 import { ReplyStream } from './reply-stream.js';
 import { StreamLengths } from './stream-lengths.js';
 import { TopicRegistry } from './topic-registry.js';
@@ -25,26 +23,17 @@ import { TopicRegistry } from './topic-registry.js';
 /** How long a reply stream that could not be made, though Redis answers, is left alone. */
 const ENSURE_AGAIN_MS = 1_000;
 
-/** The settings of one client that its messages carry along. */
-export interface SendSettings {
-  timeout: number;
-  maxQueued: number;
-  maxLength: number;
-}
-
-/** What a message consists of before the session adds its part. */
-export type Content = Pick<OutgoingEntry, 'pattern' | 'data' | 'headers' | 'codec' | 'packet'>;
-
 /** What all clients of a module share: an id, the outbox, the requests that wait, and the stream with their replies. */
-export class ClientSession extends Shared {
+export class ClientSession extends Shared implements RequestHost {
   private readonly id = randomId();
   private readonly ids = new IdSequence(this.id);
-  private readonly pending = new Map<string, { request: PendingRequest; owner: object }>();
+  private readonly pending = new Map<string, OutgoingRequest>();
   private readonly lengths: StreamLengths;
   private readonly topics: TopicRegistry;
   private readonly outbox: Outbox;
   private readonly replies: ReplyStream;
   private readonly warnings: BurstLog;
+  private usage: Usage | undefined;
   private isStarted = false;
 
   constructor(
@@ -79,51 +68,34 @@ export class ClientSession extends Shared {
 
   /**
    * Sends a request. The callback gets what comes back, the last of it with `isDisposed`, or one error.
-   * @param owner who may end it by `failAll`
-   * @returns ends the request without a callback; may be called at any time, also when it has ended
+   * @returns the request; `abandon()` ends it without a callback, at any time, also when it has ended
    */
-  request(
-    content: Content,
-    service: string,
-    settings: SendSettings,
-    handling: ReplyHandling,
-    callback: (packet: ReplyPacket) => void,
-    owner: object,
-  ): () => void {
+  request(parts: RequestParts): OutgoingRequest {
     const id = this.ids.next();
-    const { pattern } = content;
-    const { timeout } = settings;
-    const request = new PendingRequest(id, pattern, handling, callback, () => {
-      clearTimeout(timer);
-      this.pending.delete(id);
-      this.outbox.withdraw(message);
-    });
-    const timer = setTimeout(() => request.fail(new RequestTimeoutError(pattern, service, timeout)), timeout);
-    const stream = this.namespace.keys.inbox(service);
-    const message: OutgoingMessage = {
-      stream,
-      entry: { ...content, id, reply: this.id },
-      deadline: performance.now() + timeout,
-      withdrawn: false,
-      written: false,
-      prepare: (now) => this.lengths.admit(stream, settings.maxLength, now),
-      stored: () => undefined,
-      refused: (error) => request.fail(asRefusal(pattern, error)),
-      // It may have arrived: its reply or its timeout will tell.
-      unanswered: () => undefined,
-    };
-    this.pending.set(id, { request, owner });
-    this.replies.keepAtLeast(timeout);
+    parts.entry.id = id;
+    parts.entry.reply = this.id;
+    const request = new OutgoingRequest(id, parts, this);
+    this.pending.set(id, request);
+    this.replies.keepAtLeast(parts.settings.timeout);
     try {
-      this.enqueue(message, settings);
+      this.enqueue(request, parts.settings);
     } catch (error) {
       request.fail(error as Error);
     }
-    return () => request.abandon();
+    return request;
+  }
+
+  admit(stream: string, maxLength: number, now: number): Promise<void> | undefined {
+    return this.lengths.admit(stream, maxLength, now);
+  }
+
+  ended(request: OutgoingRequest): void {
+    this.pending.delete(request.id);
+    this.outbox.withdraw(request);
   }
 
   /** Publishes an event; resolves once Redis has stored it. */
-  publish(content: Content, settings: SendSettings): Promise<void> {
+  publish(content: OutgoingEntry, settings: SendSettings): Promise<void> {
     const { pattern } = content;
     const { timeout } = settings;
     const stream = this.namespace.keys.topic(pattern);
@@ -160,15 +132,16 @@ export class ClientSession extends Shared {
 
   /** Ends all requests of an owner with an error. */
   failAll(owner: object, error: Error): void {
-    for (const entry of [...this.pending.values()]) {
-      if (entry.owner === owner) {
-        entry.request.fail(error);
+    for (const request of [...this.pending.values()]) {
+      if (request.owner === owner) {
+        request.fail(error);
       }
     }
   }
 
   protected async start(): Promise<void> {
-    await this.namespace.open();
+    this.usage = this.namespace.use();
+    await this.usage.ready;
     try {
       await this.replies.ensure();
       if (!(await settledWithin(this.replies.start(), this.connectTimeout))) {
@@ -176,7 +149,7 @@ export class ClientSession extends Shared {
       }
     } catch (error) {
       this.replies.stop();
-      this.namespace.close();
+      this.usage.release();
       throw error;
     }
     this.isStarted = true;
@@ -184,19 +157,16 @@ export class ClientSession extends Shared {
   }
 
   protected stop(): void {
-    if (!this.isStarted) {
-      return;
-    }
     this.isStarted = false;
     const closed = new ConnectionClosedError('Connection closed');
-    for (const { request } of [...this.pending.values()]) {
+    for (const request of [...this.pending.values()]) {
       request.fail(closed);
     }
     this.outbox.close(closed);
     this.replies.stop();
     this.topics.forget();
     this.warnings.close();
-    this.namespace.close();
+    this.usage?.release();
   }
 
   private enqueue(message: OutgoingMessage, settings: SendSettings): void {
@@ -215,6 +185,9 @@ export class ClientSession extends Shared {
         this.outbox.open();
         return;
       } catch (error) {
+        if (!this.namespace.commands.isReady) {
+          return;
+        }
         this.warnings.report(
           'reply stream',
           `The reply stream cannot be made: ${messageOf(error)}; trying again`,
@@ -228,13 +201,9 @@ export class ClientSession extends Shared {
     try {
       const frame = parseFrame(field);
       // A reply nobody waits for any more: its caller has left, or it was read before.
-      this.pending.get(frame.id)?.request.receive(frame, payload);
+      this.pending.get(frame.id)?.receive(frame, payload);
     } catch (error) {
       this.warnings.report('reply frame', `A frame in the reply stream was passed over: ${messageOf(error)}`);
     }
   }
-}
-
-function asRefusal(pattern: string, error: Error): Error {
-  return error instanceof RedisStreamsError ? error : new PublishRefusedError(pattern, { cause: error });
 }

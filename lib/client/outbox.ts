@@ -1,5 +1,6 @@
 import { QueueFullError, RedisStreamsError } from '../errors.js';
 import { encodeEntry, type OutgoingEntry } from '../protocol/entry.js';
+import { addToBatch, fitsBatch, startBatch, type EntryBatch } from '../protocol/entry-batch.js';
 import type { CommandConnection } from '../redis/command-connection.js';
 import { commandFailure, isNoPermission } from '../redis/redis-errors.js';
 import { addMany } from '../redis/scripts/add-many.js';
@@ -154,34 +155,46 @@ export class Outbox {
       }
       return;
     }
-    let batch: OutgoingMessage[] = [];
-    let args: (string | Buffer)[] = [];
-    let bytes = 0;
+    let first = messages[0]!;
+    let some: OutgoingMessage[] = [];
+    let batch: EntryBatch | undefined;
+    let size = 0;
     for (const message of messages) {
-      const fields = fieldsOf(message, now);
-      const size = sizeOf(fields);
-      if (batch.length === MAX_PER_SCRIPT || (batch.length > 0 && bytes + size > MAX_SCRIPT_BYTES)) {
-        this.writeMany(stream, batch, args);
-        batch = [];
-        args = [];
-        bytes = 0;
+      makeReady(message, now);
+      size += message.entry.data.length;
+      if (
+        batch &&
+        (size > MAX_SCRIPT_BYTES || some.length === MAX_PER_SCRIPT || !fitsBatch(first.entry, message.entry))
+      ) {
+        this.writeMany(stream, some, batch);
+        batch = undefined;
       }
-      batch.push(message);
-      args.push(String(fields.length), ...fields);
-      bytes += size;
+      if (!batch) {
+        first = message;
+        batch = startBatch(message.entry);
+        some = [];
+        size = message.entry.data.length;
+      }
+      some.push(message);
+      addToBatch(batch, message.entry);
     }
-    this.writeMany(stream, batch, args);
+    this.writeMany(stream, some, batch!);
   }
 
   private writeOne(message: OutgoingMessage, now: number): void {
-    this.commands.client.xadd(message.stream, '*', ...fieldsOf(message, now)).then(
+    makeReady(message, now);
+    this.commands.client.xadd(message.stream, '*', ...encodeEntry(message.entry)).then(
       () => message.stored(),
       (error: unknown) => this.onFailure([message], error),
     );
   }
 
-  private writeMany(stream: string, messages: OutgoingMessage[], args: (string | Buffer)[]): void {
-    addMany(this.commands.client, stream, args).then(
+  private writeMany(
+    stream: string,
+    messages: OutgoingMessage[],
+    { shared, ownFields, values }: EntryBatch,
+  ): void {
+    addMany(this.commands.client, stream, shared, ownFields, values).then(
       (length) => {
         this.lengths.learn(stream, length);
         for (const message of messages) {
@@ -231,19 +244,10 @@ export class Outbox {
   }
 }
 
-function fieldsOf(message: OutgoingMessage, now: number): (string | Buffer)[] {
-  const { entry, deadline } = message;
+/** The time that is left is known only when the message is written. */
+function makeReady(message: OutgoingMessage, now: number): void {
   message.written = true;
-  if (deadline !== undefined) {
-    entry.ttl = Math.max(1, Math.ceil(deadline - now));
+  if (message.deadline !== undefined) {
+    message.entry.ttl = Math.max(1, Math.ceil(message.deadline - now));
   }
-  return encodeEntry(entry);
-}
-
-function sizeOf(fields: (string | Buffer)[]): number {
-  let size = 0;
-  for (const field of fields) {
-    size += field.length;
-  }
-  return size;
 }

@@ -26,7 +26,7 @@ export interface ReplyHandling {
  * the first frame that ends it, its timeout, or its caller's leaving. Frames that come later are dropped, as are
  * frames seen before and those of an execution that another has superseded.
  */
-export class PendingRequest {
+export abstract class PendingRequest {
   private run: string | undefined;
   private nextSeq = 0;
   private ended = false;
@@ -35,12 +35,13 @@ export class PendingRequest {
 
   constructor(
     readonly id: string,
-    private readonly pattern: string,
+    readonly pattern: string,
     private readonly handling: ReplyHandling,
     private readonly callback: (packet: ReplyPacket) => void,
-    /** Called once, when nothing more will be given to the callback. */
-    private readonly onEnd: () => void,
   ) {}
+
+  /** Called once, when nothing more will be given to the callback. */
+  protected abstract onEnd(): void;
 
   /** Takes a frame with its payload. */
   receive(frame: Frame, payload: Buffer): void {

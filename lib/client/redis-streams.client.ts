@@ -13,13 +13,15 @@ import {
   type ResolvedClientOptions,
 } from '../options.js';
 import { encodeValue } from '../protocol/codec.js';
-import { areHeaders, type MessageHeaders } from '../protocol/entry.js';
+import { areHeaders, type MessageHeaders, type OutgoingEntry } from '../protocol/entry.js';
 import { JSON_CODEC } from '../protocol/json.codec.js';
 import { exceeds, payloadBytes, type Payload } from '../protocol/payload.js';
 import { NamespaceConnection } from '../redis/namespace-connection.js';
 import { BurstLog } from '../util/burst-log.js';
+import type { Usage } from '../util/shared.js';
 import { settledWithin } from '../util/time.js';
-import { ClientSession, type Content, type SendSettings } from './client-session.js';
+import { ClientSession } from './client-session.js';
+import type { OutgoingRequest, SendSettings } from './outgoing-request.js';
 import type { ReplyHandling, ReplyPacket } from './pending-request.js';
 import { RedisStreamsRecord } from './record.js';
 import {
@@ -49,7 +51,8 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents, RedisStr
   private readonly failures = new BurstLog((line) => this.logger.error(line));
   private readonly publishing = new Set<Promise<void>>();
   private connecting: Promise<void> | undefined;
-  private isOpen = false;
+  private inbox: string | undefined;
+  private usage: Usage | undefined;
 
   /**
    * Throws a `ConfigurationError` for options that cannot be used. Opens no connection.
@@ -100,11 +103,9 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents, RedisStr
     this.session.failAll(this, new ConnectionClosedError('Connection closed'));
     await settledWithin(this.finishPublishing(connecting), CLOSE_GRACE_MS);
     this.failures.close();
-    if (this.isOpen) {
-      this.isOpen = false;
-      this.events.unfollow();
-      this.session.close();
-    }
+    this.usage?.release();
+    this.usage = undefined;
+    this.events.unfollow();
   }
 
   /** The ioredis instance for commands. Throws before the client has connected. */
@@ -121,20 +122,22 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents, RedisStr
   }
 
   protected publish(packet: OutgoingPacket, callback: (packet: ReplyPacket) => void): () => void {
-    let teardown: (() => void) | undefined;
+    let request: OutgoingRequest | undefined;
     let hasLeft = false;
-    const start = (content: Content): void => {
-      if (hasLeft) {
-        return;
+    const start = (content: OutgoingEntry): void => {
+      if (!hasLeft) {
+        const service = this.requireService();
+        this.inbox ??= this.session.namespace.keys.inbox(service);
+        request = this.session.request({
+          entry: content,
+          stream: this.inbox,
+          service,
+          settings: this.settingsFor(packet),
+          handling: this.handling,
+          callback,
+          owner: this,
+        });
       }
-      teardown = this.session.request(
-        content,
-        this.requireService(),
-        this.settingsFor(packet),
-        this.handling,
-        callback,
-        this,
-      );
     };
     try {
       const content = this.contentOf(packet);
@@ -148,7 +151,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents, RedisStr
     }
     return () => {
       hasLeft = true;
-      teardown?.();
+      request?.abandon();
     };
   }
 
@@ -173,8 +176,9 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents, RedisStr
 
   private async open(): Promise<void> {
     await this.options.codec.load?.();
-    await this.session.open();
-    this.isOpen = true;
+    const usage = this.session.use();
+    this.usage = usage;
+    await usage.ready;
     this.events.follow();
   }
 
@@ -203,7 +207,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents, RedisStr
   }
 
   /** Everything of an entry that does not depend on when it is written. */
-  private contentOf(packet: OutgoingPacket): Content | Promise<Content> {
+  private contentOf(packet: OutgoingPacket): OutgoingEntry | Promise<OutgoingEntry> {
     const record = packet.data instanceof RedisStreamsRecord ? packet.data : undefined;
     const data: unknown = record ? record.data : packet.data;
     const pattern = this.routeOf(packet);
@@ -222,7 +226,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents, RedisStr
     value: unknown,
     headers: MessageHeaders | undefined,
     packet: boolean,
-  ): Content {
+  ): OutgoingEntry {
     const { codec, maxPayloadBytes } = this.options;
     const data: Payload = encodeValue(codec, value, `The data for '${pattern}'`);
     if (exceeds(data, maxPayloadBytes)) {

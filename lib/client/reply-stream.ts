@@ -75,8 +75,11 @@ export class ReplyStream {
     await this.reader.start();
   }
 
-  /** Stops at once. The stream is left to expire: what still arrives is for nobody. */
+  /** Stops at once, and removes the stream: what would still arrive is for nobody. Where that fails, it expires. */
   stop(): void {
+    if (this.reader && this.namespace.commands.isReady) {
+      this.namespace.commands.client.unlink(this.key).catch(() => undefined);
+    }
     clearTimeout(this.trimTimer);
     this.trimTimer = undefined;
     this.reader?.close();

@@ -25,7 +25,9 @@ export interface OutgoingEntry {
 export interface IncomingEntry {
   pattern: string;
   data: Buffer;
-  request: { id: string; reply: string } | undefined;
+  /** The request's id, and the client that waits for its reply; both `undefined` for an event. */
+  id: string | undefined;
+  reply: string | undefined;
   ttl: number | undefined;
   headers: MessageHeaders | undefined;
   codec: string;
@@ -70,51 +72,57 @@ export function decodeEntry(fields: readonly Buffer[]): IncomingEntry {
   let codec = 'json';
   let packet = false;
   for (let i = 0; i + 1 < fields.length; i += 2) {
+    const name = fields[i]!;
     const value = fields[i + 1]!;
-    switch (fields[i]!.toString('latin1')) {
-      case 'pattern':
-        pattern = value.toString();
-        break;
-      case 'data':
-        data = value;
-        break;
-      case 'id':
-        id = value.toString('latin1');
-        break;
-      case 'reply':
-        reply = value.toString('latin1');
-        break;
-      case 'ttl':
-        ttl = parseTtl(value.toString('latin1'));
-        break;
-      case 'headers':
-        headers = parseHeaders(value.toString());
-        break;
-      case 'codec':
-        codec = value.toString('latin1');
-        break;
-      case 'packet':
-        packet = value.toString('latin1') === '1';
-        break;
+    if (spells(name, 'pattern')) {
+      pattern = value.toString();
+    } else if (spells(name, 'data')) {
+      data = value;
+    } else if (spells(name, 'id')) {
+      id = value.toString('latin1');
+    } else if (spells(name, 'reply')) {
+      reply = value.toString('latin1');
+    } else if (spells(name, 'ttl')) {
+      ttl = parseTtl(value.toString('latin1'));
+    } else if (spells(name, 'headers')) {
+      headers = parseHeaders(value.toString());
+    } else if (spells(name, 'codec')) {
+      codec = value.toString('latin1');
+    } else if (spells(name, 'packet')) {
+      packet = value.toString('latin1') === '1';
     }
   }
   if (pattern === undefined) {
     throw new MalformedEntryError("The entry has no field 'pattern'.");
   }
-  return { pattern, data, request: checkRequest(id, reply), ttl, headers, codec, packet };
+  if (reply === undefined) {
+    id = undefined;
+  } else {
+    assertRequest(id, reply);
+  }
+  return { pattern, data, id, reply, ttl, headers, codec, packet };
 }
 
-function checkRequest(id: string | undefined, reply: string | undefined): IncomingEntry['request'] {
-  if (reply === undefined) {
-    return undefined;
+/** Every field of every entry passes here: no string is made to look at a name. */
+function spells(name: Buffer, word: string): boolean {
+  if (name.length !== word.length) {
+    return false;
   }
+  for (let i = 0; i < word.length; i++) {
+    if (name[i] !== word.charCodeAt(i)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+function assertRequest(id: string | undefined, reply: string): void {
   if (!isWireId(reply)) {
     throw new MalformedEntryError("The field 'reply' must be a client id: 1 to 64 of A-Z a-z 0-9 _ -.");
   }
   if (id === undefined || !isWireId(id)) {
     throw new MalformedEntryError("A request needs a field 'id': 1 to 64 of A-Z a-z 0-9 _ -.");
   }
-  return { id, reply };
 }
 
 function parseTtl(text: string): number {

@@ -20,6 +20,8 @@ const EVENT_NAMES = { ready: 'ready', reconnecting: 'lost', close: 'closed' } as
 
 /** Tells a client's or server's listeners, and Nest's status, of what happens to the command connection. */
 export class TransportEvents {
+  private isFollowing = false;
+
   constructor(
     private readonly commands: CommandConnection,
     private readonly status: { next(status: RedisStreamsStatus): void },
@@ -32,12 +34,17 @@ export class TransportEvents {
 
   /** From here on the status follows the connection, which others may share and have opened before. */
   follow(): void {
+    this.isFollowing = true;
     this.status.next('connected');
     this.commands.on('ready', this.onReady).on('lost', this.onLost);
   }
 
   /** The client or server has been closed, whatever others do with the connection. */
   unfollow(): void {
+    if (!this.isFollowing) {
+      return;
+    }
+    this.isFollowing = false;
     this.commands.off('ready', this.onReady).off('lost', this.onLost);
     this.status.next('disconnected');
   }

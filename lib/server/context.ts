@@ -20,7 +20,7 @@ export class RedisStreamsContext extends BaseRpcContext<[delivery: Delivery]> {
     delivery: Delivery,
     private readonly instanceInfo: Instance,
     private readonly clock: RedisClock,
-    private readonly lifetime: Lifetime,
+    private readonly execution: { readonly lifetime: Lifetime },
   ) {
     super([delivery]);
   }
@@ -32,7 +32,7 @@ export class RedisStreamsContext extends BaseRpcContext<[delivery: Delivery]> {
 
   /** The request's id; `undefined` for an event. */
   get requestId(): string | undefined {
-    return this.delivery.entry.request?.id;
+    return this.delivery.entry.id;
   }
 
   /** The values that the sender put beside the data. */
@@ -60,11 +60,11 @@ export class RedisStreamsContext extends BaseRpcContext<[delivery: Delivery]> {
     return this.delivery.deadline === undefined ? undefined : new Date(this.delivery.deadline);
   }
 
-  /** Milliseconds until the deadline, never below 0; `undefined` where there is none. */
+  /** Whole milliseconds until the deadline, never below 0; `undefined` where there is none. */
   get remainingTime(): number | undefined {
     return this.delivery.deadline === undefined
       ? undefined
-      : Math.max(0, this.delivery.deadline - this.clock.now());
+      : Math.max(0, Math.floor(this.delivery.deadline - this.clock.now()));
   }
 
   /** The service whose handler this is. */
@@ -84,7 +84,7 @@ export class RedisStreamsContext extends BaseRpcContext<[delivery: Delivery]> {
 
   /** Aborts at the deadline, and when the instance is closed and has waited `shutdownTimeout` for this handler. */
   get signal(): AbortSignal {
-    return this.lifetime.signal;
+    return this.execution.lifetime.signal;
   }
 
   /** The headers, under the name that Nest 12 gives a packet's metadata; `undefined` where there are none. */

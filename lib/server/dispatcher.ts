@@ -11,10 +11,10 @@ import { entryTime, type StreamBatch, type StreamEntry } from '../redis/replies.
 import { BurstLog } from '../util/burst-log.js';
 import { RedisStreamsContext, type Instance } from './context.js';
 import type { Delivery } from './delivery.js';
-import { Execution, type Call } from './execution.js';
+import { Execution } from './execution.js';
 import type { Handlers } from './handlers.js';
 import type { ReplyWriter } from './reply-writer.js';
-import { Responder, type ResponderDeps } from './responder.js';
+import { RequestExecution, type RequestExecutionDeps, type RequestListener } from './request-execution.js';
 import type { Settlement } from './settlement.js';
 import { Slots } from './slots.js';
 
@@ -46,11 +46,11 @@ export interface DispatcherDeps {
  * entry takes a slot and gives it back, however it ends: slots of their own for inbox and topics, so that events
  * never keep requests from being handled.
  */
-export class Dispatcher {
+export class Dispatcher implements RequestListener {
   readonly requestSlots: Slots;
   readonly eventSlots: Slots;
   private readonly codecs: Map<string, Codec>;
-  private readonly responderDeps: ResponderDeps;
+  private readonly executionDeps: RequestExecutionDeps;
   private readonly running = new Set<Execution>();
   /** Events that were read beyond the free slots: COUNT is for each stream of a read. */
   private readonly backlog: { stream: string; entry: StreamEntry }[] = [];
@@ -61,11 +61,15 @@ export class Dispatcher {
     this.requestSlots = new Slots(options.concurrency);
     this.eventSlots = new Slots(options.eventConcurrency);
     this.codecs = new Map([JSON_CODEC, options.codec].map((codec) => [codec.name, codec]));
-    this.responderDeps = {
-      replies,
-      serializer: options.serializer,
-      maxPayloadBytes: options.maxPayloadBytes,
-      instance: instance.random,
+    this.executionDeps = {
+      clock: deps.namespace.clock,
+      responder: {
+        replies,
+        serializer: options.serializer,
+        maxPayloadBytes: options.maxPayloadBytes,
+        instance: instance.random,
+      },
+      listener: this,
     };
     this.failures = new BurstLog((line) => log.error(line));
   }
@@ -131,77 +135,86 @@ export class Dispatcher {
       this.release(slots);
       return;
     }
-    if (delivery.entry.request) {
-      void this.handleRequest(delivery, delivery.entry.request, slots);
+    if (this.deps.options.acknowledge === 'on-receipt') {
+      void this.startOnReceipt(delivery, slots);
     } else {
-      void this.handleEvent(delivery, slots);
+      this.start(delivery, slots);
     }
   }
 
-  private async handleRequest(
-    delivery: Delivery,
-    request: { id: string; reply: string },
-    slots: Slots,
-  ): Promise<void> {
-    const { settlement, namespace } = this.deps;
-    const { pattern, codec } = delivery.entry;
-    if (delivery.deadline !== undefined && namespace.clock.now() >= delivery.deadline) {
+  private async startOnReceipt(delivery: Delivery, slots: Slots): Promise<void> {
+    if (await this.deps.settlement.acknowledgeOnReceipt(delivery)) {
+      this.start(delivery, slots);
+    } else {
+      this.release(slots);
+    }
+  }
+
+  private start(delivery: Delivery, slots: Slots): void {
+    const { id, reply } = delivery.entry;
+    if (id === undefined || reply === undefined) {
+      void this.handleEvent(delivery, slots);
+    } else {
+      this.startRequest(delivery, { id, reply }, slots);
+    }
+  }
+
+  private startRequest(delivery: Delivery, request: { id: string; reply: string }, slots: Slots): void {
+    const { deadline, entry } = delivery;
+    if (deadline !== undefined && this.deps.namespace.clock.now() >= deadline) {
       // Its caller has stopped waiting.
-      settlement.acknowledge(delivery);
+      this.settle(delivery);
       this.release(slots);
       return;
     }
-    const isAfter = this.deps.options.acknowledge === 'after-handler';
-    if (!isAfter && !(await settlement.acknowledgeOnReceipt(delivery))) {
-      this.release(slots);
-      return;
+    const codec = this.codecs.get(entry.codec) ?? JSON_CODEC;
+    const execution = new RequestExecution(delivery, request, codec, slots, this.executionDeps);
+    const handler = this.requestHandler(entry.pattern);
+    if (handler) {
+      void this.handleRequest(execution, handler);
+    } else {
+      execution.responder.error(NO_HANDLER);
     }
-    const responder = new Responder(
-      delivery,
-      request,
-      this.codecs.get(codec) ?? JSON_CODEC,
-      this.responderDeps,
-      {
-        answered: () => this.release(slots),
-        settled: (outcome) => {
-          if (isAfter) {
-            settlement.acknowledge(delivery);
-          }
-          if (outcome !== 'stored') {
-            execution.lifetime.abort(new Error(`The reply is for nobody any more (${outcome}).`));
-          }
-        },
-      },
-    );
-    const execution = new Execution(delivery, namespace.clock, responder);
-    const handler = this.requestHandler(pattern);
-    if (!handler) {
-      responder.error(NO_HANDLER);
-      return;
+  }
+
+  requestAnswered(slots: Slots): void {
+    this.release(slots);
+  }
+
+  requestSettled(delivery: Delivery): void {
+    this.settle(delivery);
+  }
+
+  /** Acknowledged on receipt, it has been settled before. */
+  private settle(delivery: Delivery): void {
+    if (this.deps.options.acknowledge === 'after-handler') {
+      this.deps.settlement.acknowledge(delivery);
     }
-    await this.run(execution, delivery, async (call) => execution.answer(handler, call, responder)).catch(
-      (error: unknown) => responder.error(this.toRequestError(error, pattern)),
-    );
+  }
+
+  private async handleRequest(execution: RequestExecution, handler: MessageHandler): Promise<void> {
+    try {
+      await this.run(execution, (data, context) => execution.answer(handler, data, context));
+    } catch (error) {
+      execution.responder.error(this.toRequestError(error, execution.delivery.entry.pattern));
+    }
   }
 
   private async handleEvent(delivery: Delivery, slots: Slots): Promise<void> {
-    const { settlement, namespace, options } = this.deps;
-    const execution = new Execution(delivery, namespace.clock);
+    const execution = new Execution(delivery, this.deps.namespace.clock);
     try {
-      const isAfter = options.acknowledge === 'after-handler';
-      if (!isAfter && !(await settlement.acknowledgeOnReceipt(delivery))) {
-        return;
-      }
       const handlers = this.eventHandlers(delivery);
-      await this.run(execution, delivery, async (call) => {
-        const results = await Promise.all(handlers.map((handler) => execution.perform(handler, call)));
+      await this.run(execution, async (data, context) => {
+        const results = await Promise.all(
+          handlers.map((handler) => execution.perform(handler, data, context)),
+        );
         const failure = results.find((result) => result !== undefined);
         if (failure) {
           throw failure.error;
         }
       });
-      if (isAfter && !execution.isRevoked) {
-        settlement.acknowledge(delivery);
+      if (!execution.isRevoked) {
+        this.settle(delivery);
       }
     } catch (error) {
       this.reportFailedEvent(delivery, error);
@@ -213,18 +226,18 @@ export class Dispatcher {
   /** Decodes, makes the context, and runs `work` inside Nest's hooks. Rejects with whatever fails. */
   private async run(
     execution: Execution,
-    delivery: Delivery,
-    work: (call: Call) => Promise<void>,
+    work: (data: unknown, context: RedisStreamsContext) => Promise<void>,
   ): Promise<void> {
     const { instance, namespace, withHooks } = this.deps;
+    const { delivery } = execution;
     this.running.add(execution);
     try {
       const decoded = this.decode(delivery);
       const data: unknown = decoded instanceof Promise ? await decoded : decoded;
-      const context = new RedisStreamsContext(delivery, instance, namespace.clock, execution.lifetime);
-      await withHooks(context, () => work({ data, context }));
+      const context = new RedisStreamsContext(delivery, instance, namespace.clock, execution);
+      await withHooks(context, () => work(data, context));
     } finally {
-      execution.lifetime.end();
+      execution.end();
       this.running.delete(execution);
     }
   }
@@ -241,9 +254,7 @@ export class Dispatcher {
     if (!entry.packet && !this.deps.options.deserializer) {
       return value;
     }
-    const packet: unknown = entry.packet
-      ? value
-      : { pattern: entry.pattern, data: value, id: entry.request?.id };
+    const packet: unknown = entry.packet ? value : { pattern: entry.pattern, data: value, id: entry.id };
     const result: unknown = this.deps.deserializer.deserialize(packet, { channel: entry.pattern });
     return result instanceof Promise ? result.then(dataOf) : dataOf(result);
   }

@@ -1,3 +1,7 @@
+import { DeadlineExceededError } from '../errors.js';
+import type { RedisClock } from '../redis/clock.js';
+import type { Delivery } from './delivery.js';
+
 /** Timers of Node are 32-bit; a deadline further away than this (24 days) does not abort anything. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -12,10 +16,9 @@ export class Lifetime {
   private isOver = false;
   private listeners: (() => void)[] | undefined;
 
-  /** @param remaining milliseconds until the deadline, asked when a timer is first needed; `undefined`: there is none */
   constructor(
-    private readonly remaining: () => number | undefined,
-    private readonly deadlineReason: () => Error,
+    private readonly delivery: Delivery,
+    private readonly clock: RedisClock,
   ) {}
 
   get signal(): AbortSignal {
@@ -62,9 +65,16 @@ export class Lifetime {
   }
 
   private startTimer(): void {
-    const remaining = this.isOver || this.timer ? undefined : this.remaining();
-    if (remaining !== undefined && remaining <= MAX_TIMER_MS) {
-      this.timer = setTimeout(() => this.abort(this.deadlineReason()), Math.max(0, remaining));
+    const { deadline, entry } = this.delivery;
+    if (this.isOver || this.timer || deadline === undefined) {
+      return;
+    }
+    const remaining = deadline - this.clock.now();
+    if (remaining <= MAX_TIMER_MS) {
+      this.timer = setTimeout(
+        () => this.abort(new DeadlineExceededError(entry.pattern)),
+        Math.max(0, Math.ceil(remaining)),
+      );
     }
   }
 

@@ -21,6 +21,7 @@ import {
   type RedisStreamsEvents,
   type RedisStreamsStatus,
 } from '../redis/transport-events.js';
+import type { Usage } from '../util/shared.js';
 import type { RedisStreamsContext } from './context.js';
 import { Handlers } from './handlers.js';
 import { Worker } from './worker.js';
@@ -48,6 +49,8 @@ export class RedisStreamsServer
   private readonly handlers = new Handlers();
   private readonly events: TransportEvents;
   private worker: Worker | undefined;
+  private usage: Usage | undefined;
+  private starting: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
   private startHook: StartHook | undefined;
   private endHook: EndHook | undefined;
@@ -70,9 +73,21 @@ export class RedisStreamsServer
    * the error that kept it from doing so; it never throws, since Nest would not see it.
    */
   listen(callback: (error?: unknown, ...optionalParams: unknown[]) => unknown): void {
-    this.start().then(
+    if (this.starting) {
+      callback(
+        new ConfigurationError(
+          'This RedisStreamsServer is listening already; give each microservice a server of its own.',
+        ),
+      );
+      return;
+    }
+    this.starting = this.start();
+    this.starting.then(
       () => callback(),
-      (error: unknown) => callback(error),
+      (error: unknown) => {
+        this.starting = undefined;
+        callback(error);
+      },
     );
   }
 
@@ -81,7 +96,9 @@ export class RedisStreamsServer
    * rejects; may be called before `listen()` and twice.
    */
   close(): Promise<void> {
-    this.closing ??= this.stop().finally(() => (this.closing = undefined));
+    this.closing ??= this.stop()
+      .catch((error: unknown) => this.logger.error(error))
+      .finally(() => (this.closing = undefined));
     return this.closing;
   }
 
@@ -139,15 +156,25 @@ export class RedisStreamsServer
         "Option 'service' of RedisStreamsServer is missing: clients reach this server by it.",
       );
     }
-    if (this.worker) {
-      throw new ConfigurationError(
-        'This RedisStreamsServer is listening already; give each microservice a server of its own.',
-      );
-    }
     await this.options.codec.load?.();
-    await this.namespace.open();
+    const usage = this.namespace.use();
+    this.usage = usage;
+    try {
+      await usage.ready;
+      this.worker = this.createWorker(service);
+      await this.worker.start();
+    } catch (error) {
+      await this.worker?.stop(0);
+      this.worker = undefined;
+      usage.release();
+      throw error;
+    }
+    this.events.follow();
+  }
+
+  private createWorker(service: string): Worker {
     const random = randomBytes(6).toString('base64url');
-    const worker = new Worker({
+    return new Worker({
       namespace: this.namespace,
       options: this.options,
       handlers: this.handlers,
@@ -157,29 +184,25 @@ export class RedisStreamsServer
       normalize: (pattern) => this.getRouteFromPattern(pattern),
       withHooks: (context, work) => this.withHooks(context, work),
     });
-    this.worker = worker;
-    try {
-      await worker.start();
-    } catch (error) {
-      this.worker = undefined;
-      await worker.stop(0);
-      this.namespace.close();
-      throw error;
-    }
-    this.events.follow();
   }
 
   private async stop(): Promise<void> {
-    const { worker } = this;
-    if (!worker) {
+    const { starting } = this;
+    if (!starting) {
       return;
     }
-    this.worker = undefined;
+    if (!this.worker) {
+      // Still connecting: nothing to wait for.
+      this.usage?.release();
+    }
+    await starting.catch(() => undefined);
     try {
-      await worker.stop(this.options.shutdownTimeout);
+      await this.worker?.stop(this.options.shutdownTimeout);
     } finally {
+      this.worker = undefined;
+      this.starting = undefined;
       this.events.unfollow();
-      this.namespace.close();
+      this.usage?.release();
     }
   }
 

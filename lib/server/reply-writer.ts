@@ -24,6 +24,14 @@ export type ReplyOutcome =
   /** It could not be stored before its deadline: nobody waits any more. */
   | 'expired';
 
+/** Who is told what becomes of a reply. */
+export interface ReplyOwner {
+  /** Redis has answered, whatever it said. Comes before `replySettled`, and perhaps twice. */
+  replyAnswered(reply: Reply): void;
+  /** Called once. */
+  replySettled(reply: Reply, outcome: ReplyOutcome): void;
+}
+
 /** Frames for one client that belong together. */
 export interface Reply {
   client: string;
@@ -32,9 +40,7 @@ export interface Reply {
   bytes: number;
   /** By Redis' clock; `undefined`: there is none. */
   deadline: number | undefined;
-  /** Redis has answered once, whatever it said: the request holds up nobody any longer. Called before `settled`. */
-  answered(): void;
-  settled(outcome: ReplyOutcome): void;
+  readonly owner: ReplyOwner;
   /** Whether it holds the request's last frame. */
   isLast: boolean;
   /** Set when it has been written: nothing may be added to it any more. */
@@ -166,7 +172,7 @@ export class ReplyWriter {
         this.settle(reply, 'gone');
       } else {
         reply.foundNoStream = true;
-        reply.answered();
+        reply.owner.replyAnswered(reply);
         again.push(reply);
       }
     }
@@ -213,8 +219,8 @@ export class ReplyWriter {
     if (this.isClosed) {
       return;
     }
-    reply.answered();
-    reply.settled(outcome);
+    reply.owner.replyAnswered(reply);
+    reply.owner.replySettled(reply, outcome);
     if (--this.open === 0) {
       this.done.open();
     }

@@ -5,7 +5,13 @@ import { runId, sequenceFrame, singleFrame, type FrameKind } from '../protocol/f
 import { exceeds, payloadBytes, toArgument, type Payload } from '../protocol/payload.js';
 import { encodeError } from '../protocol/wire-error.js';
 import type { Delivery } from './delivery.js';
-import { MAX_ENTRY_BYTES, type Reply, type ReplyOutcome, type ReplyWriter } from './reply-writer.js';
+import {
+  MAX_ENTRY_BYTES,
+  type Reply,
+  type ReplyOutcome,
+  type ReplyOwner,
+  type ReplyWriter,
+} from './reply-writer.js';
 
 /** What all responders of a server share. */
 export interface ResponderDeps {
@@ -32,9 +38,7 @@ export interface ResponderListener {
  * Several values are numbered, and the next ones wait until Redis has stored those before, so that none overtakes
  * another when one has to be written again.
  */
-export class Responder {
-  private readonly id: string;
-  private readonly client: string;
+export class Responder implements ReplyOwner {
   private seq = 0;
   private first: { value: unknown } | undefined;
   private readonly unsettled: Reply[] = [];
@@ -46,14 +50,12 @@ export class Responder {
 
   constructor(
     private readonly delivery: Delivery,
-    request: { id: string; reply: string },
+    private readonly id: string,
+    private readonly client: string,
     private readonly codec: Codec,
     private readonly deps: ResponderDeps,
     private readonly listener: ResponderListener,
-  ) {
-    this.id = request.id;
-    this.client = request.reply;
-  }
+  ) {}
 
   /** Whether nothing more can be given. */
   get hasEnded(): boolean {
@@ -202,12 +204,7 @@ export class Responder {
       isLast,
       isWritten: false,
       foundNoStream: false,
-      answered: () => {
-        if (reply.isLast) {
-          this.answered();
-        }
-      },
-      settled: (outcome) => this.onReplySettled(outcome),
+      owner: this,
     };
     this.unsettled.push(reply);
     if (this.unsettled.length === 1) {
@@ -215,9 +212,15 @@ export class Responder {
     }
   }
 
-  private onReplySettled(outcome: ReplyOutcome): void {
-    const reply = this.unsettled.shift();
-    if (outcome !== 'stored' || reply?.isLast) {
+  replyAnswered(reply: Reply): void {
+    if (reply.isLast) {
+      this.answered();
+    }
+  }
+
+  replySettled(reply: Reply, outcome: ReplyOutcome): void {
+    this.unsettled.shift();
+    if (outcome !== 'stored' || reply.isLast) {
       this.isEnding = true;
       this.unsettled.length = 0;
       this.settle(outcome);

@@ -1,30 +1,47 @@
+import { ConnectionClosedError } from '../errors.js';
+
+/** One user's claim to something shared. */
+export interface Usage {
+  /** Resolves when all is ready. Rejects, and releases, when the start fails or the usage is released before. */
+  ready: Promise<void>;
+  /** Ends the usage, also while it is not ready yet. May be called more than once. */
+  release(): void;
+}
+
 /**
- * Something several users open and close, each once: it starts with the first and stops with the last. After a failed
- * start nobody is counted in, and the next `open()` tries again.
+ * Something that several users need: it starts with the first and stops with the last. A start that failed is
+ * forgotten, and the next user tries again.
  */
 export abstract class Shared {
   private users = 0;
   private starting: Promise<void> | undefined;
 
-  /** Counts a user in, and resolves when all is ready for it. */
-  async open(): Promise<void> {
+  use(): Usage {
     this.users++;
     this.starting ??= this.begin();
-    try {
-      await this.starting;
-    } catch (error) {
-      this.leave();
-      throw error;
-    }
-  }
-
-  /** Counts a user out. Must be called once for each `open()` that resolved. */
-  close(): void {
-    this.leave();
+    let isReleased = false;
+    const release = (): void => {
+      if (!isReleased) {
+        isReleased = true;
+        this.leave();
+      }
+    };
+    const ready = this.starting.then(
+      () => {
+        if (isReleased) {
+          throw new ConnectionClosedError('It was closed while it was being opened.');
+        }
+      },
+      (error: unknown) => {
+        release();
+        throw error;
+      },
+    );
+    return { ready, release };
   }
 
   protected abstract start(): Promise<void>;
-  /** Must bear being called after a start that failed half-way, and twice. */
+  /** Called while it starts, too, and must make a start under way fail or come to nothing. */
   protected abstract stop(): void;
 
   private async begin(): Promise<void> {
@@ -35,13 +52,13 @@ export abstract class Shared {
       throw error;
     }
     if (this.users === 0) {
-      // Everybody left while it started: what was stopped then has been started since.
+      // Everybody left while it started: what was stopped then may have been started since.
       this.stop();
     }
   }
 
   private leave(): void {
-    if (this.users > 0 && --this.users === 0) {
+    if (--this.users === 0) {
       this.starting = undefined;
       this.stop();
     }
