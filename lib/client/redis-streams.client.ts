@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { ClientProxy, type Deserializer, type MsPattern, type ReadPacket } from '@nestjs/microservices';
 import type { Redis } from 'ioredis';
+import type { Observable } from 'rxjs';
 import {
   ConfigurationError,
   ConnectionClosedError,
@@ -42,7 +43,7 @@ type OutgoingPacket = ReadPacket<unknown> & { metadata?: MessageHeaders };
  * For `ClientsModule.register([{ name, customClass: RedisStreamsClient, options }])`, `ClientProxyFactory`,
  * `RedisStreamsModule.forClients` or `new`. Connects at its first message, or at `connect()`.
  */
-export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents, RedisStreamsStatus> {
+export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   protected readonly logger = new Logger(RedisStreamsClient.name);
   private readonly options: ResolvedClientOptions;
   private readonly session: ClientSession;
@@ -106,6 +107,12 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents, RedisStr
     this.usage?.release();
     this.usage = undefined;
     this.events.unfollow();
+  }
+
+  /** `connected`, `reconnecting` or `disconnected`; nothing before the client connects. */
+  // Nest's type parameter for this would make the class no `ClientProxy` to TypeScript.
+  override get status(): Observable<RedisStreamsStatus> {
+    return super.status as Observable<RedisStreamsStatus>;
   }
 
   /** The ioredis instance for commands. Throws before the client has connected. */

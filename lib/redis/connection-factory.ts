@@ -19,6 +19,8 @@ const DEFAULT_URL = 'redis://localhost:6379';
  * - Without resending, ioredis 5 and 6 leave unanswered commands pending for ever (ioredis #2193);
  *   `maxRetriesPerRequest: 0` makes it reject them as soon as the connection closes.
  * - Automatic pipelining holds a command back until the previous batch is answered; we batch by event-loop turn ourselves.
+ * - ioredis' timeouts would give up a blocking read whose entries Redis then delivers to nobody. We watch over our
+ *   connections ourselves.
  */
 const REQUIRED = {
   lazyConnect: true,
@@ -27,6 +29,9 @@ const REQUIRED = {
   maxRetriesPerRequest: 0,
   enableAutoPipelining: false,
   autoResubscribe: false,
+  commandTimeout: undefined,
+  socketTimeout: undefined,
+  blockingTimeout: undefined,
 } as const satisfies RedisOptions;
 
 /** Makes every connection of a client or server, all alike. */

@@ -40,6 +40,22 @@ export function nextEntryId(id: string): string {
   return `${time}-${BigInt(seq) + 1n}`;
 }
 
+/** Whether one entry id comes before another. */
+export function isEarlier(id: string, other: string): boolean {
+  const time = entryTime(id);
+  const otherTime = entryTime(other);
+  return time === otherTime ? sequenceOf(id) < sequenceOf(other) : time < otherTime;
+}
+
+function sequenceOf(id: string): bigint {
+  return BigInt(id.slice(id.indexOf('-') + 1));
+}
+
+/** The ids in the answer of XPENDING with a range. */
+export function parsePendingIds(reply: unknown): string[] {
+  return Array.isArray(reply) ? (reply as [string, ...unknown[]][]).map(([id]) => id) : [];
+}
+
 /** One line of an INFO answer, such as `redis_version`. */
 export function infoField(info: string, field: string): string | undefined {
   for (const line of info.split(/\r?\n/)) {

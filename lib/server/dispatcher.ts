@@ -314,6 +314,11 @@ function openEntry(stream: string, { id, fields }: StreamEntry, isInbox: boolean
     throw new MalformedEntryError('it was deleted before it was read');
   }
   const entry = decodeEntry(fields);
+  if (!isInbox) {
+    // Whatever a topic's entry says, it is an event: every subscribed service gets it, and none may answer.
+    entry.id = undefined;
+    entry.reply = undefined;
+  }
   const deadline = entry.ttl === undefined ? undefined : entryTime(id) + entry.ttl;
   return { stream, id, entry, deliveries: 1, deadline, isInbox };
 }

@@ -8,6 +8,7 @@ import {
   type MessageHandler,
 } from '@nestjs/microservices';
 import type { Redis } from 'ioredis';
+import type { Observable } from 'rxjs';
 import { REDIS_STREAMS } from '../constants.js';
 import { ConfigurationError } from '../errors.js';
 import {
@@ -36,7 +37,7 @@ type EndHook = Parameters<Server['setOnProcessingEndHook']>[0];
  * It is `idle` until `listen()`, then `listening`, then, by `close()`, idle again, and may listen once more.
  */
 export class RedisStreamsServer
-  extends Server<RedisStreamsEvents, RedisStreamsStatus>
+  extends Server<RedisStreamsEvents>
   implements CustomTransportStrategy
 {
   /** Handlers bound to another transport are not registered here. A field, since Nest 12's base class has one. */
@@ -137,6 +138,12 @@ export class RedisStreamsServer
   override setOnProcessingEndHook(hook: EndHook): void {
     super.setOnProcessingEndHook(hook);
     this.endHook = hook;
+  }
+
+  /** `connected`, `reconnecting` or `disconnected`; nothing before `listen()`. */
+  // Nest's type parameter for this would make the class no `Server` to TypeScript.
+  override get status(): Observable<RedisStreamsStatus> {
+    return super.status as Observable<RedisStreamsStatus>;
   }
 
   /** The ioredis instance for commands. Throws before `listen()`. */

@@ -3,7 +3,7 @@ import { PayloadTooLargeError } from '../errors.js';
 import { encodeValue, type Codec } from '../protocol/codec.js';
 import { runId, sequenceFrame, singleFrame, type FrameKind } from '../protocol/frames.js';
 import { exceeds, payloadBytes, toArgument, type Payload } from '../protocol/payload.js';
-import { encodeError } from '../protocol/wire-error.js';
+import { encodeError, toWireError } from '../protocol/wire-error.js';
 import type { Delivery } from './delivery.js';
 import {
   MAX_ENTRY_BYTES,
@@ -92,7 +92,7 @@ export class Responder implements ReplyOwner {
   /** An error, and done. Goes to the caller as it is, without a stack. */
   error(error: unknown): void {
     this.releaseFirst();
-    this.give('e', { err: error, isDisposed: true });
+    this.give('e', { err: toWireError(error), isDisposed: true });
   }
 
   /** Ends without a last reply: its caller has stopped waiting. */

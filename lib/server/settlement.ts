@@ -3,12 +3,12 @@ import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { commandFailure, messageOf } from '../redis/redis-errors.js';
 import { BurstLog } from '../util/burst-log.js';
 import { Gate } from '../util/gate.js';
-import { Backoff } from '../util/time.js';
+import { Backoff, pause } from '../util/time.js';
 import type { Delivery } from './delivery.js';
+import { InboxCleaner } from './inbox-cleaner.js';
 
-/** Settled inbox entries are removed after this many, or this many milliseconds. */
-const REMOVE_EVERY_ENTRIES = 64;
-const REMOVE_EVERY_MS = 100;
+/** How often, while draining, entries that were settled meanwhile are removed. */
+const DRAIN_EVERY_MS = 20;
 
 type IdsByStream = Map<string, string[]>;
 
@@ -20,16 +20,14 @@ type IdsByStream = Map<string, string[]>;
  */
 export class Settlement {
   private readonly acknowledging: IdsByStream = new Map();
-  private readonly removing: IdsByStream = new Map();
   private readonly backoff = new Backoff();
   private readonly warnings: BurstLog;
   private readonly done = new Gate(true);
   private readonly inbox: string;
+  private readonly cleaner: InboxCleaner;
   private isClosed = false;
   private open = 0;
-  private toRemove = 0;
   private scheduled = false;
-  private removeTimer: NodeJS.Timeout | undefined;
   private retryTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -39,6 +37,13 @@ export class Settlement {
   ) {
     this.warnings = new BurstLog((line) => log.warn(line));
     this.inbox = namespace.keys.inbox(group);
+    this.cleaner = new InboxCleaner({
+      commands: namespace.commands,
+      stream: this.inbox,
+      group,
+      onRemoved: (count) => this.count(-count),
+      onFailure: (error) => this.onFailure(this.inbox, error),
+    });
   }
 
   /** Settles an entry: acknowledged, and removed if its stream is an inbox. */
@@ -72,28 +77,27 @@ export class Settlement {
     }
     if (delivery.isInbox) {
       this.count(1);
-      this.scheduleRemoval(delivery.stream, [delivery.id]);
+      this.cleaner.add([delivery.id]);
     }
     return true;
   }
 
   /** Writes what waits, and resolves when Redis has confirmed all of it. */
   async drain(): Promise<void> {
-    this.remove();
     this.schedule();
-    await this.done.wait();
+    while (!this.done.isOpen) {
+      this.cleaner.clean();
+      await Promise.race([this.done.wait(), pause(DRAIN_EVERY_MS)]);
+    }
   }
 
   /** Gives up what Redis has not confirmed; it stays pending there. */
   close(): void {
     this.isClosed = true;
-    clearTimeout(this.removeTimer);
     clearTimeout(this.retryTimer);
-    this.removeTimer = undefined;
     this.retryTimer = undefined;
     this.acknowledging.clear();
-    this.removing.clear();
-    this.toRemove = 0;
+    this.cleaner.close();
     this.warnings.close();
   }
 
@@ -104,7 +108,7 @@ export class Settlement {
   }
 
   private schedule(): void {
-    if (!this.scheduled && (this.acknowledging.size > 0 || this.toRemove >= REMOVE_EVERY_ENTRIES)) {
+    if (!this.scheduled && this.acknowledging.size > 0) {
       this.scheduled = true;
       this.namespace.commands.atEndOfTurn(this.flush);
     }
@@ -119,69 +123,42 @@ export class Settlement {
     for (const [stream, ids] of takeAll(this.acknowledging)) {
       commands.client.xack(stream, this.group, ...ids).then(
         () => this.onAcknowledged(stream, ids),
-        (error: unknown) => this.tryAgain(this.acknowledging, stream, ids, error),
+        (error: unknown) => this.tryAgain(stream, ids, error),
       );
-    }
-    if (this.toRemove >= REMOVE_EVERY_ENTRIES) {
-      this.remove();
     }
   };
 
   private onAcknowledged(stream: string, ids: string[]): void {
     this.backoff.reset();
     if (stream === this.inbox) {
-      this.scheduleRemoval(stream, ids);
+      this.cleaner.add(ids);
     } else {
       this.count(-ids.length);
     }
   }
 
-  private scheduleRemoval(stream: string, ids: string[]): void {
-    addAll(this.removing, stream, ids);
-    this.toRemove += ids.length;
-    if (this.toRemove >= REMOVE_EVERY_ENTRIES) {
-      this.schedule();
-    } else {
-      this.removeTimer ??= setTimeout(() => this.remove(), REMOVE_EVERY_MS);
-    }
-  }
-
-  private remove(): void {
-    clearTimeout(this.removeTimer);
-    this.removeTimer = undefined;
-    const { commands } = this.namespace;
-    if (!commands.isReady) {
-      return;
-    }
-    this.toRemove = 0;
-    for (const [stream, ids] of takeAll(this.removing)) {
-      commands.client.xdel(stream, ...ids).then(
-        () => this.count(-ids.length),
-        (error: unknown) => {
-          this.toRemove += ids.length;
-          this.tryAgain(this.removing, stream, ids, error);
-        },
-      );
-    }
-  }
-
-  private tryAgain(target: IdsByStream, stream: string, ids: string[], error: unknown): void {
+  private tryAgain(stream: string, ids: string[], error: unknown): void {
     if (this.isClosed) {
       return;
     }
-    addAll(target, stream, ids);
+    addAll(this.acknowledging, stream, ids);
+    // A lost connection calls resume() when it is back; this is for all else.
+    const delay = this.onFailure(stream, error);
+    this.retryTimer ??= setTimeout(() => {
+      this.retryTimer = undefined;
+      this.schedule();
+    }, delay);
+  }
+
+  /** @returns after how many milliseconds to try again */
+  private onFailure(stream: string, error: unknown): number {
     if (commandFailure(error) === 'refused') {
       this.warnings.report(
         'Settling',
-        `Redis refused to settle ${ids.length} entries of '${stream}': ${messageOf(error)}; trying again`,
+        `Redis refused to settle entries of '${stream}': ${messageOf(error)}; trying again`,
       );
     }
-    // A lost connection calls resume() when it is back; this is for all else.
-    this.retryTimer ??= setTimeout(() => {
-      this.retryTimer = undefined;
-      this.remove();
-      this.schedule();
-    }, this.backoff.next());
+    return this.backoff.next();
   }
 
   private count(change: number): void {

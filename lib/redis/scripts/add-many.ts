@@ -12,9 +12,11 @@ import { Script } from './script.js';
  *
  * A script because one command costs ioredis far less than many, and because the reader wakes only when it ends, and
  * so gets full batches. What is the same in all entries is sent once: every argument is work in ioredis and in Redis.
- * What refuses an XADD (OOM, READONLY, WRONGTYPE) refuses the first one, and so all of them.
+ * What refuses an XADD (OOM, READONLY, WRONGTYPE) refuses the first one, and so all of them; what is only read comes
+ * before, so that a missing right to it cannot come after something was written.
  */
 const ADD_MANY = new Script(`
+local length = redis.call('XLEN', KEYS[1])
 local shared = tonumber(ARGV[1])
 local own = tonumber(ARGV[2 + shared])
 local entry = {}
@@ -29,8 +31,9 @@ for at = 3 + shared + own, #ARGV, own do
     entry[shared + 2 * i] = ARGV[at + i - 1]
   end
   redis.call('XADD', KEYS[1], '*', unpack(entry))
+  length = length + 1
 end
-return redis.call('XLEN', KEYS[1])
+return length
 `);
 
 /** Runs the script; resolves to the stream's length. */
