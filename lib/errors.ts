@@ -20,6 +20,13 @@ export class ConfigurationError extends RedisStreamsError {
 /** Redis could not be reached, or refused us, within `connectTimeout`. The next call tries again. */
 export class ConnectError extends RedisStreamsError {
   readonly code = 'CONNECT';
+
+  /** What Redis or ioredis failed with while a connection was set up, as an error of ours. */
+  static from(cause: unknown, address: string, reason: string): RedisStreamsError {
+    return cause instanceof RedisStreamsError
+      ? cause
+      : new ConnectError(`The connection to Redis at ${address} could not be set up: ${reason}`, { cause });
+  }
 }
 
 /** The client or server was closed while the call was under way. */
@@ -32,7 +39,7 @@ export class LayoutMismatchError extends RedisStreamsError {
   readonly code = 'LAYOUT_MISMATCH';
 }
 
-/** No answer within the request's timeout. Whether the handler ran is not known. */
+/** No answer within the request's timeout. Whether the handler ran is not known, unless the request was not even sent. */
 export class RequestTimeoutError extends RedisStreamsError {
   readonly code = 'REQUEST_TIMEOUT';
 
@@ -41,11 +48,14 @@ export class RequestTimeoutError extends RedisStreamsError {
     readonly service: string,
     /** The timeout that passed, in milliseconds. */
     readonly timeout: number,
+    /** Whether the request was written to Redis at all. */
+    readonly wasSent: boolean,
   ) {
     super(
-      `No reply to '${pattern}' from service '${service}' within ${timeout} ms. ` +
-        `Is an instance of '${service}' running, with a handler for this pattern? ` +
-        `Raise 'timeout' if the handler needs longer.`,
+      wasSent
+        ? `No reply to '${pattern}' from service '${service}' within ${timeout} ms. ` +
+            `Is an instance of '${service}' running, and does it keep up? Raise 'timeout' if the handler needs longer.`
+        : `The request '${pattern}' to service '${service}' was not sent: Redis was not reachable for ${timeout} ms.`,
     );
   }
 }

@@ -202,7 +202,7 @@ function codecFault(value: unknown): string | undefined {
     typeof codec.encode === 'function' &&
     typeof codec.decode === 'function'
     ? undefined
-    : `must be a Codec: { name: [a-z0-9-]{1,32}, encode(value), decode(bytes) }`;
+    : `must be a Codec: { name: [a-z0-9-]{1,32}, encode(value), decode(bytes) }, not ${show(value)}`;
 }
 
 function hasMethod(method: string): OptionRule['fault'] {
@@ -211,12 +211,15 @@ function hasMethod(method: string): OptionRule['fault'] {
     value !== null &&
     typeof (value as Record<string, unknown>)[method] === 'function'
       ? undefined
-      : `must be an object with a method ${method}()`;
+      : `must be an object with a method ${method}(), not ${show(value)}`;
 }
 
 function show(value: unknown): string {
   if (typeof value === 'string') {
     return `'${value.slice(0, 100)}'`;
+  }
+  if (typeof value === 'function') {
+    return 'a function';
   }
   return typeof value === 'object' && value !== null ? 'an object' : String(value);
 }

@@ -143,7 +143,7 @@ export class ClientSession extends Shared implements RequestHost {
     this.usage = this.namespace.use();
     await this.usage.ready;
     try {
-      await this.replies.ensure();
+      await this.namespace.settingUp(() => this.replies.ensure());
       if (!(await settledWithin(this.replies.start(), this.connectTimeout))) {
         throw new ConnectError(`The connection for replies did not open within ${this.connectTimeout} ms.`);
       }

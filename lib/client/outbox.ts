@@ -202,8 +202,9 @@ export class Outbox {
         }
       },
       (error: unknown) => {
-        if (isNoPermission(error) && this.scriptsAllowed) {
-          // Scripts may be what this user must not run; nothing was stored, so each is tried as a command.
+        if (isNoPermission(error)) {
+          // Scripts may be what this user must not run; nothing was stored, so each is tried as a command, and what
+          // really is forbidden fails there.
           this.scriptsAllowed = false;
           this.putBack(messages);
         } else {

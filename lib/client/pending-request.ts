@@ -4,6 +4,7 @@ import { decodeValue, type Codec } from '../protocol/codec.js';
 import { deliveriesOf, type Frame } from '../protocol/frames.js';
 import { JSON_CODEC } from '../protocol/json.codec.js';
 import { messageOf } from '../redis/redis-errors.js';
+import { isPromise } from '../util/promise.js';
 
 /** What is given to a request's callback: Nest's `WritePacket`, with types. */
 export interface ReplyPacket {
@@ -124,7 +125,7 @@ export abstract class PendingRequest {
   private attempt(make: () => ReplyPacket | Promise<ReplyPacket>): Promise<void> | undefined {
     try {
       const packet = make();
-      if (packet instanceof Promise) {
+      if (isPromise(packet)) {
         return packet.then(
           (resolved) => this.deliver(resolved),
           (error: unknown) => this.deliver({ err: asError(error), isDisposed: true }),
@@ -175,7 +176,7 @@ function withEnd(
   packet: ReplyPacket | Promise<ReplyPacket>,
   done: boolean,
 ): ReplyPacket | Promise<ReplyPacket> {
-  if (packet instanceof Promise) {
+  if (isPromise(packet)) {
     return packet.then((resolved) => withEnd(resolved, done));
   }
   return done && !packet.isDisposed ? { ...packet, isDisposed: true } : packet;

@@ -30,6 +30,7 @@ import {
   type RedisStreamsEvents,
   type RedisStreamsStatus,
 } from '../redis/transport-events.js';
+import { isPromise } from '../util/promise.js';
 
 /** How long `close()` waits for Redis to confirm events that were emitted before. */
 const CLOSE_GRACE_MS = 2_000;
@@ -148,7 +149,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
     };
     try {
       const content = this.contentOf(packet);
-      if (content instanceof Promise) {
+      if (isPromise(content)) {
         content.then(start).catch((error: unknown) => callback({ err: error }));
       } else {
         start(content);
@@ -223,7 +224,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
       return this.makeContent(pattern, data, headers, false);
     }
     const serialized: unknown = this.options.serializer.serialize({ ...packet, data }, { pattern });
-    return serialized instanceof Promise
+    return isPromise(serialized)
       ? serialized.then((value: unknown) => this.makeContent(pattern, value, headers, true))
       : this.makeContent(pattern, serialized, headers, true);
   }

@@ -1,6 +1,7 @@
 import { Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { RedisStreamsClient } from '../client/redis-streams.client.js';
 import { ClientSession } from '../client/client-session.js';
+import { ConfigurationError } from '../errors.js';
 import {
   CLIENT_RULES,
   SERVER_RULES,
@@ -14,6 +15,8 @@ import type {
   RedisStreamsModuleClientOptions,
   RedisStreamsModuleOptions,
 } from './redis-streams-module-options.interface.js';
+
+const SHARED_OPTIONS = ['connection', 'namespace', 'connectTimeout'];
 
 /** What the server and all clients of an application share: one command connection, one reply stream. */
 export class RedisStreamsHub implements OnApplicationShutdown {
@@ -32,6 +35,13 @@ export class RedisStreamsHub implements OnApplicationShutdown {
 
   /** A client with the module's defaults, and settings of its own. */
   client(own: RedisStreamsModuleClientOptions): RedisStreamsClient {
+    for (const name of SHARED_OPTIONS) {
+      if (Object.hasOwn(own, name)) {
+        throw new ConfigurationError(
+          `Option '${name}' belongs to the module, whose clients share one connection: give it to RedisStreamsModule.forRoot.`,
+        );
+      }
+    }
     const { service: _, ...defaults } = pickOptions<RedisStreamsClientOptions>(this.options, CLIENT_RULES);
     const client = new RedisStreamsClient({ ...defaults, ...own }, this.session);
     this.clients.push(client);

@@ -22,7 +22,8 @@ export class MsgpackCodec implements Codec {
     try {
       const { Packr } = await import('msgpackr');
       // Records are msgpackr's own extension and need state on both sides; without them any MessagePack reader will do.
-      this.packer = new Packr({ useRecords: false });
+      // Sized by what they hold: objects of more than 65,535 keys cannot be written otherwise.
+      this.packer = new Packr({ useRecords: false, variableMapSize: true });
     } catch (cause) {
       throw new ConfigurationError(
         "Option 'codec': MsgpackCodec needs the package 'msgpackr' (npm install msgpackr).",
@@ -32,6 +33,10 @@ export class MsgpackCodec implements Codec {
   }
 
   encode(value: unknown): Buffer {
+    if (typeof value === 'function') {
+      // msgpackr would write it as undefined.
+      throw new TypeError('MessagePack has no function');
+    }
     return this.loaded().pack(value);
   }
 

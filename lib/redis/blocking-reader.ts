@@ -19,6 +19,9 @@ export const BLOCK_GRACE_MS = 2_000;
 /** How often it is looked whether an answer is overdue. */
 const WATCH_EVERY_MS = 1_000;
 
+/** How many reads in a row must fail of a lost connection before it is worth a line: a few seconds. */
+const REPORT_AFTER_FAILURES = 6;
+
 /** CLIENT UNBLOCK can reach a connection just before it blocks, so it is repeated. */
 const UNBLOCK_EVERY_MS = 50;
 
@@ -37,8 +40,8 @@ export interface BlockingReaderOptions {
   connected?(): void;
   /** After each read that ended, with or without entries. */
   cycled?(): void;
-  /** Puts right what Redis complained of, such as a group that is gone. The read is tried again afterwards. */
-  repair?(error: Error): Promise<void>;
+  /** Puts right what Redis complained of, such as a group that is gone. Resolves to whether there was something to. */
+  repair?(error: Error): Promise<boolean>;
 }
 
 /**
@@ -56,7 +59,9 @@ export class BlockingReader {
   private readonly backoff = new Backoff();
   private loop: Promise<void> | undefined;
   private clientId: number | undefined;
-  private failing = false;
+  private failures = 0;
+  private isReported = false;
+  private isUnblocking = false;
   private readingSince: number | undefined;
   private watchdog: NodeJS.Timeout | undefined;
 
@@ -91,9 +96,9 @@ export class BlockingReader {
     this.connected.open();
     if (this.loop) {
       const latest = performance.now() + BLOCK_MS + BLOCK_GRACE_MS;
-      while (!(await settledWithin(this.loop, UNBLOCK_EVERY_MS)) && performance.now() < latest) {
-        await this.unblock(commands);
-      }
+      do {
+        this.unblock(commands);
+      } while (!(await settledWithin(this.loop, UNBLOCK_EVERY_MS)) && performance.now() < latest);
     }
     this.close();
   }
@@ -168,13 +173,17 @@ export class BlockingReader {
     let problem = messageOf(error);
     if (isReplyError(error) && this.options.repair) {
       try {
-        await this.options.repair(error);
+        if (await this.options.repair(error)) {
+          this.backoff.reset();
+        }
       } catch (cause) {
         problem += `; it cannot be put right yet: ${messageOf(cause)}`;
       }
     }
-    if (!this.failing) {
-      this.failing = true;
+    // A connection that was lost is usually back at once, and when Redis is away the command connection says so.
+    this.failures++;
+    if (!this.isReported && (isReplyError(error) || this.failures >= REPORT_AFTER_FAILURES)) {
+      this.isReported = true;
       this.options.log.warn(`Reading (${this.options.role}) failed: ${problem}; trying again`);
     }
     await pause(this.backoff.next(), this.stopping.signal);
@@ -182,8 +191,9 @@ export class BlockingReader {
 
   private recovered(): void {
     this.backoff.reset();
-    if (this.failing) {
-      this.failing = false;
+    this.failures = 0;
+    if (this.isReported) {
+      this.isReported = false;
       this.options.log.log(`Reading (${this.options.role}) works again`);
     }
   }
@@ -199,17 +209,19 @@ export class BlockingReader {
     this.connected.open();
   }
 
-  private async unblock(commands: CommandConnection): Promise<void> {
-    if (this.clientId === undefined || !commands.isReady) {
+  /** One at a time: a Redis that does not answer is not asked again. */
+  private unblock(commands: CommandConnection): void {
+    if (this.clientId === undefined || this.isUnblocking || !commands.isReady) {
       return;
     }
-    try {
-      await commands.client.client('UNBLOCK', this.clientId);
-    } catch (error) {
-      // Not allowed, or the connection was lost: BLOCK ends the read.
-      this.options.log.warn(`CLIENT UNBLOCK failed (${messageOf(error)}); waiting for the read to end`);
-      this.clientId = undefined;
-    }
+    this.isUnblocking = true;
+    commands.client.client('UNBLOCK', this.clientId).then(
+      () => (this.isUnblocking = false),
+      (error: unknown) => {
+        // Not allowed, or the connection was lost: BLOCK ends the read.
+        this.options.log.warn(`CLIENT UNBLOCK failed (${messageOf(error)}); waiting for the read to end`);
+      },
+    );
   }
 
   private untilStopped(wait: Promise<void> | undefined): Promise<void> | undefined {

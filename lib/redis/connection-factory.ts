@@ -11,6 +11,9 @@ export type RedisConnectionOption = string | RedisOptions | Redis | ((options: R
 /** What a connection is for; part of its name in CLIENT LIST. */
 export type ConnectionRole = 'commands' | 'inbox' | 'topics' | 'replies';
 
+/** ioredis keeps a timer for this long after a connection is closed, also one that was dead before. */
+const DISCONNECT_WITHIN_MS = 500;
+
 const DEFAULT_URL = 'redis://localhost:6379';
 
 /**
@@ -52,6 +55,7 @@ export class ConnectionFactory {
     const redis = make(this.option, {
       ...REQUIRED,
       retryStrategy: reconnectDelay(),
+      disconnectTimeout: DISCONNECT_WITHIN_MS,
       connectionName: `nestjs-redis-streams:${role}`,
     });
     assertUsable(redis);

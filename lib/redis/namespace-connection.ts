@@ -1,4 +1,4 @@
-import { LayoutMismatchError } from '../errors.js';
+import { ConnectError, LayoutMismatchError } from '../errors.js';
 import { Shared } from '../util/shared.js';
 import { RedisClock } from './clock.js';
 import { CommandConnection } from './command-connection.js';
@@ -64,12 +64,23 @@ export class NamespaceConnection extends Shared {
 
   protected async start(): Promise<void> {
     await this.commands.connect();
-    await checkServer(this.commands, this.log);
-    await checkLayout(this.commands, this.keys);
-    await this.clock.synchronize(this.commands);
+    await this.settingUp(async () => {
+      await checkServer(this.commands, this.log);
+      await checkLayout(this.commands, this.keys);
+      await this.clock.synchronize(this.commands);
+    });
     this.timer = setInterval(() => void this.check(), CHECK_EVERY_MS);
     // A look at the layout is no reason to keep a process alive; the connection is.
     this.timer.unref();
+  }
+
+  /** Runs what belongs to opening a connection. Whatever it fails with is a `ConnectError`, or an error of ours. */
+  async settingUp(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      throw ConnectError.from(error, this.factory.address, messageOf(error));
+    }
   }
 
   protected stop(): void {

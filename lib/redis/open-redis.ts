@@ -31,9 +31,12 @@ export async function openRedis(redis: Redis, address: string, timeoutMs: number
     });
   } catch {
     redis.disconnect();
+    const reason = lastError === undefined ? '' : `: ${messageOf(lastError)}`;
     throw new ConnectError(
-      `Cannot connect to Redis at ${address} within ${timeoutMs} ms` +
-        `${lastError === undefined ? '' : `: ${messageOf(lastError)}`}. Check the option 'connection', and that Redis is running.`,
+      isAuthenticationError(lastError)
+        ? `Redis at ${address} refused the connection${reason}`
+        : `Cannot connect to Redis at ${address} within ${timeoutMs} ms${reason}. ` +
+            `Check the option 'connection', and that Redis is running.`,
       { cause: lastError },
     );
   }

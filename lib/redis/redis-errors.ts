@@ -57,5 +57,15 @@ export function isAuthenticationError(error: unknown): boolean {
 
 /** An error's message, whatever was thrown. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (error instanceof Error && error.name === 'MaxRetriesPerRequestError') {
+    // Ours is 0, so that unanswered commands are rejected as soon as the connection closes; ioredis' text is about retries.
+    return 'the connection was lost';
+  }
+  return error instanceof Error ? error.message + firstReason(error) : String(error);
+}
+
+/** Why a transaction was refused: EXECABORT itself does not say; ioredis keeps the answers to its commands. */
+function firstReason(error: Error): string {
+  const { previousErrors } = error as { previousErrors?: Error[] };
+  return previousErrors?.[0] ? ` (${previousErrors[0].message})` : '';
 }

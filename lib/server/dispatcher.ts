@@ -1,9 +1,7 @@
 import type { Deserializer, MessageHandler } from '@nestjs/microservices';
 import { DeserializationError, MalformedEntryError } from '../errors.js';
 import type { ResolvedServerOptions } from '../options.js';
-import { decodeValue, type Codec } from '../protocol/codec.js';
 import { decodeEntry } from '../protocol/entry.js';
-import { JSON_CODEC } from '../protocol/json.codec.js';
 import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { messageOf } from '../redis/redis-errors.js';
@@ -13,10 +11,12 @@ import { RedisStreamsContext, type Instance } from './context.js';
 import type { Delivery } from './delivery.js';
 import { Execution } from './execution.js';
 import type { Handlers } from './handlers.js';
+import { PayloadDecoder } from './payload-decoder.js';
 import type { ReplyWriter } from './reply-writer.js';
 import { RequestExecution, type RequestExecutionDeps, type RequestListener } from './request-execution.js';
 import type { Settlement } from './settlement.js';
 import { Slots } from './slots.js';
+import { isPromise } from '../util/promise.js';
 
 /** What Nest's transports answer to a pattern that has no handler (NO_MESSAGE_HANDLER). */
 const NO_HANDLER = 'There is no matching message handler defined in the remote service.';
@@ -49,7 +49,7 @@ export interface DispatcherDeps {
 export class Dispatcher implements RequestListener {
   readonly requestSlots: Slots;
   readonly eventSlots: Slots;
-  private readonly codecs: Map<string, Codec>;
+  private readonly decoder: PayloadDecoder;
   private readonly executionDeps: RequestExecutionDeps;
   private readonly running = new Set<Execution>();
   /** Events that were read beyond the free slots: COUNT is for each stream of a read. */
@@ -60,7 +60,7 @@ export class Dispatcher implements RequestListener {
     const { options, replies, instance, log } = deps;
     this.requestSlots = new Slots(options.concurrency);
     this.eventSlots = new Slots(options.eventConcurrency);
-    this.codecs = new Map([JSON_CODEC, options.codec].map((codec) => [codec.name, codec]));
+    this.decoder = new PayloadDecoder(options.codec, deps.deserializer, options.deserializer !== undefined);
     this.executionDeps = {
       clock: deps.namespace.clock,
       responder: {
@@ -163,11 +163,11 @@ export class Dispatcher implements RequestListener {
     const { deadline, entry } = delivery;
     if (deadline !== undefined && this.deps.namespace.clock.now() >= deadline) {
       // Its caller has stopped waiting.
-      this.settle(delivery);
+      this.acknowledge(delivery);
       this.release(slots);
       return;
     }
-    const codec = this.codecs.get(entry.codec) ?? JSON_CODEC;
+    const codec = this.decoder.codecOf(entry);
     const execution = new RequestExecution(delivery, request, codec, slots, this.executionDeps);
     const handler = this.requestHandler(entry.pattern);
     if (handler) {
@@ -182,11 +182,11 @@ export class Dispatcher implements RequestListener {
   }
 
   requestSettled(delivery: Delivery): void {
-    this.settle(delivery);
+    this.acknowledge(delivery);
   }
 
-  /** Acknowledged on receipt, it has been settled before. */
-  private settle(delivery: Delivery): void {
+  /** Not where the entry was acknowledged on receipt. */
+  private acknowledge(delivery: Delivery): void {
     if (this.deps.options.acknowledge === 'after-handler') {
       this.deps.settlement.acknowledge(delivery);
     }
@@ -214,7 +214,7 @@ export class Dispatcher implements RequestListener {
         }
       });
       if (!execution.isRevoked) {
-        this.settle(delivery);
+        this.acknowledge(delivery);
       }
     } catch (error) {
       this.reportFailedEvent(delivery, error);
@@ -232,31 +232,14 @@ export class Dispatcher implements RequestListener {
     const { delivery } = execution;
     this.running.add(execution);
     try {
-      const decoded = this.decode(delivery);
-      const data: unknown = decoded instanceof Promise ? await decoded : decoded;
+      const decoded = this.decoder.decode(delivery.entry);
+      const data: unknown = isPromise(decoded) ? await decoded : decoded;
       const context = new RedisStreamsContext(delivery, instance, namespace.clock, execution);
       await withHooks(context, () => work(data, context));
     } finally {
       execution.end();
       this.running.delete(execution);
     }
-  }
-
-  private decode({ entry }: Delivery): unknown {
-    const codec = this.codecs.get(entry.codec);
-    if (!codec) {
-      throw new DeserializationError(
-        `The data for '${entry.pattern}' is encoded as '${entry.codec}', which this service does not know. ` +
-          `Give its option 'codec' the same codec as the client's.`,
-      );
-    }
-    const value = decodeValue(codec, entry.data, `The data for '${entry.pattern}'`);
-    if (!entry.packet && !this.deps.options.deserializer) {
-      return value;
-    }
-    const packet: unknown = entry.packet ? value : { pattern: entry.pattern, data: value, id: entry.id };
-    const result: unknown = this.deps.deserializer.deserialize(packet, { channel: entry.pattern });
-    return result instanceof Promise ? result.then(dataOf) : dataOf(result);
   }
 
   /** Patterns from our clients are routes. Another language's may spell an object's keys in another order. */
@@ -321,10 +304,6 @@ function openEntry(stream: string, { id, fields }: StreamEntry, isInbox: boolean
   }
   const deadline = entry.ttl === undefined ? undefined : entryTime(id) + entry.ttl;
   return { stream, id, entry, deliveries: 1, deadline, isInbox };
-}
-
-function dataOf(packet: unknown): unknown {
-  return typeof packet === 'object' && packet !== null ? (packet as { data?: unknown }).data : undefined;
 }
 
 function isJsonObject(pattern: string): boolean {

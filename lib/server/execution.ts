@@ -20,6 +20,11 @@ export class Execution {
     return this.revoked;
   }
 
+  /** Whether somebody who looked at the signal, or an observable, was told to stop. */
+  protected get isAborted(): boolean {
+    return this.ownLifetime?.isAborted ?? false;
+  }
+
   /** Made when it is first asked for: few handlers ever do. */
   get lifetime(): Lifetime {
     this.ownLifetime ??= new Lifetime(this.delivery, this.clock);

@@ -21,6 +21,10 @@ export class Lifetime {
     private readonly clock: RedisClock,
   ) {}
 
+  get isAborted(): boolean {
+    return this.reason !== undefined;
+  }
+
   get signal(): AbortSignal {
     if (!this.controller) {
       this.controller = new AbortController();

@@ -36,10 +36,7 @@ type EndHook = Parameters<Server['setOnProcessingEndHook']>[0];
  *
  * It is `idle` until `listen()`, then `listening`, then, by `close()`, idle again, and may listen once more.
  */
-export class RedisStreamsServer
-  extends Server<RedisStreamsEvents>
-  implements CustomTransportStrategy
-{
+export class RedisStreamsServer extends Server<RedisStreamsEvents> implements CustomTransportStrategy {
   /** Handlers bound to another transport are not registered here. A field, since Nest 12's base class has one. */
   override readonly transportId: symbol = REDIS_STREAMS;
   /** We log what an event handler fails with, so Nest needs not; read from Nest 12.0.4 on. */

@@ -47,6 +47,9 @@ export class RequestExecution extends Execution implements ResponderListener {
     const result: unknown = await handler(data, context);
     if (isObservable(result)) {
       await this.relay(result);
+    } else if (this.isAborted) {
+      // It ended because it was told to: what it gave is no answer, and must not race its caller's timeout.
+      this.responder.expire();
     } else {
       this.responder.value(result);
     }

@@ -12,6 +12,7 @@ import {
   type ReplyOwner,
   type ReplyWriter,
 } from './reply-writer.js';
+import { isPromise } from '../util/promise.js';
 
 /** What all responders of a server share. */
 export interface ResponderDeps {
@@ -132,7 +133,7 @@ export class Responder implements ReplyOwner {
     const make = (): void | Promise<void> => {
       try {
         const serialized: unknown = serializer.serialize({ ...packet, id: this.id });
-        if (serialized instanceof Promise) {
+        if (isPromise(serialized)) {
           return serialized.then(
             (value: unknown) => this.write(kind, true, value),
             (error: unknown) => this.fail(error),

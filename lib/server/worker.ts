@@ -56,8 +56,10 @@ export class Worker {
     const { namespace, options } = this.deps;
     namespace.commands.on('ready', this.onReady);
     namespace.onForgotten(this.onForgotten);
-    await this.register();
-    await this.ensureGroups([this.inbox, ...this.topics]);
+    await namespace.settingUp(async () => {
+      await this.register();
+      await this.ensureGroups([this.inbox, ...this.topics]);
+    });
     this.readers = [this.inboxReader()];
     if (this.topics.length > 0) {
       this.readers.push(this.topicReader());
@@ -145,11 +147,13 @@ export class Worker {
   }
 
   /** A group that is gone (FLUSHALL, DEL, XGROUP DESTROY, failover) is made again, from the beginning. */
-  private async repair(error: Error, streams: string[]): Promise<void> {
-    if (isNoGroup(error)) {
-      await this.register();
-      await this.ensureGroups(streams);
+  private async repair(error: Error, streams: string[]): Promise<boolean> {
+    if (!isNoGroup(error)) {
+      return false;
     }
+    await this.register();
+    await this.ensureGroups(streams);
+    return true;
   }
 
   private async ensureGroups(streams: string[]): Promise<void> {

@@ -18,7 +18,7 @@ export abstract class Shared {
 
   use(): Usage {
     this.users++;
-    this.starting ??= this.begin();
+    const starting = (this.starting ??= this.begin());
     let isReleased = false;
     const release = (): void => {
       if (!isReleased) {
@@ -26,13 +26,16 @@ export abstract class Shared {
         this.leave();
       }
     };
-    const ready = this.starting.then(
+    const ready = starting.then(
       () => {
         if (isReleased) {
           throw new ConnectionClosedError('It was closed while it was being opened.');
         }
       },
       (error: unknown) => {
+        if (this.starting === starting) {
+          this.starting = undefined;
+        }
         release();
         throw error;
       },
@@ -45,12 +48,7 @@ export abstract class Shared {
   protected abstract stop(): void;
 
   private async begin(): Promise<void> {
-    try {
-      await this.start();
-    } catch (error) {
-      this.starting = undefined;
-      throw error;
-    }
+    await this.start();
     if (this.users === 0) {
       // Everybody left while it started: what was stopped then may have been started since.
       this.stop();

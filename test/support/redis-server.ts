@@ -26,7 +26,12 @@ export class RedisServer {
       ensureRedis(() => undefined),
       args,
     );
-    await server.start();
+    try {
+      await server.start();
+    } catch (error) {
+      await server.stop();
+      throw error;
+    }
     return server;
   }
 

@@ -1,0 +1,11 @@
+import { Module } from '@nestjs/common';
+import { RedisStreamsModule } from 'nestjs-redis-streams';
+import { redisSettings } from '../../support/settings.js';
+import { EVENTS, ShopService } from './shop.service.js';
+
+@Module({
+  // A publisher has no service of its own, and its client asks none.
+  imports: [RedisStreamsModule.forRoot(redisSettings()), RedisStreamsModule.forClients([{ name: EVENTS }])],
+  providers: [ShopService],
+})
+export class ShopModule {}

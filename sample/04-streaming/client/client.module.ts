@@ -1,0 +1,13 @@
+import { Module } from '@nestjs/common';
+import { RedisStreamsModule } from 'nestjs-redis-streams';
+import { redisSettings } from '../../support/settings.js';
+import { REPORTS, ReportsClientService } from './reports-client.service.js';
+
+@Module({
+  imports: [
+    RedisStreamsModule.forRoot({ ...redisSettings(), timeout: 10_000 }),
+    RedisStreamsModule.forClients([{ name: REPORTS, service: 'reports' }]),
+  ],
+  providers: [ReportsClientService],
+})
+export class ClientModule {}

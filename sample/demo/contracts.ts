@@ -1,0 +1,18 @@
+export const CREATE_ORDER = 'order.create';
+export const ORDER_CREATED = 'order.created';
+
+/** What a customer sends. */
+export interface NewOrder {
+  customer: string;
+  quantity: number;
+  /** Of one piece, in cents. */
+  price: number;
+}
+
+/** What comes back, and what the event tells. */
+export interface Order extends NewOrder {
+  id: string;
+  total: number;
+  /** The instance of `orders` that made it. */
+  instance: string;
+}

@@ -1,0 +1,377 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { Ledger } from '../../sample/demo/support/ledger.js';
+import { RedisServer } from '../support/redis-server.js';
+import { deferred } from '../support/wait.js';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const BUILD_WITHIN_MS = 240_000;
+const RUN_WITHIN_MS = 60_000;
+/** After a signal: the services give themselves 3 s. */
+const END_WITHIN_MS = 8_000;
+const FOREIGN_KEYS = ['foreign', 'sample-01-requests', '{sample}:inbox:orders'];
+
+const EXPECTED: Record<string, (string | RegExp)[]> = {
+  '01-requests': [
+    '1 + 2 + 3 = 6',
+    '7 / 2 = 3.5',
+    '1 / 0 was refused: Division by zero (DIVISION_BY_ZERO)',
+    '42 is even, says math to acme',
+    "Gave up: no reply to 'math.lastDigitOfPi' from 'math' within 200 ms",
+  ],
+  '02-events': [
+    'Published 10 events before any service was there',
+    'Started two instances of billing and two of shipping',
+    'Published 30 more',
+    /^billing handled 40 events of 40 orders; by instance: \d+( \+ \d+)?$/,
+    /^shipping handled 40 events of 40 orders; by instance: \d+( \+ \d+)?$/,
+  ],
+  '03-hybrid-gateway': [
+    'GET /prices/apple: 200 {"article":"apple","cents":30}',
+    'PUT /prices/pear: 200 {"article":"pear","cents":45}',
+    'GET /prices/pear: 200 {"article":"pear","cents":45}',
+    /^GET \/prices\/kiwi: 404 .*No price for 'kiwi'/,
+    'The gateway was told by an event that pear costs 45 now',
+  ],
+  '04-streaming': [
+    ...[20, 40, 60, 80, 100].map((percent) => `Sales: ${percent} %`),
+    'Done. Sales: 5 rows, 150 in total',
+    'Returns: 25 %',
+    'Returns: 50 %',
+    "Failed. The row 'three' is not a number",
+  ],
+  '05-async-config': [
+    'hello.txt, modified in 2001: sha256 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824',
+    'The digest came as a Buffer: true; its time as a Date: true',
+  ],
+};
+
+/** A program with whatever it starts: the leader of a process group of its own, as a shell would make it. */
+class Program {
+  output = '';
+  /** Once nobody holds its output any more, neither the program nor anything it has started. */
+  readonly ended: Promise<number | NodeJS.Signals | null>;
+  private readonly child: ChildProcess;
+  private readonly watchers = new Set<() => void>();
+
+  constructor(command: string, args: string[], redisUrl?: string) {
+    const { REDIS_URL: _, ...env } = process.env;
+    this.child = spawn(command, args, {
+      cwd: ROOT,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...env, ...(redisUrl && { REDIS_URL: redisUrl }) },
+    });
+    for (const stream of [this.child.stdout!, this.child.stderr!]) {
+      stream.on('data', (chunk: Buffer) => {
+        this.output += chunk.toString();
+        this.watchers.forEach((watcher) => watcher());
+      });
+    }
+    const { promise, resolve } = deferred<number | NodeJS.Signals | null>();
+    this.child.once('close', (code, signal) => resolve(code ?? signal));
+    this.ended = promise;
+    programs.push(this);
+  }
+
+  get lines(): string[] {
+    return this.output.trimEnd().split('\n');
+  }
+
+  /** The process that it called by this name in its output. */
+  pidOf(name: string): number {
+    return Number(new RegExp(`${name} \\(process (\\d+)\\)`).exec(this.output)?.[1]);
+  }
+
+  async says(text: string): Promise<void> {
+    const { promise, resolve } = deferred();
+    const look = (): void => void (this.output.includes(text) && resolve());
+    this.watchers.add(look);
+    look();
+    const code = await Promise.race([promise, this.ended.then((end) => `ended with ${end}`)]);
+    if (code !== undefined) {
+      throw new Error(`It ${code} and never said '${text}', but:\n${this.output}`);
+    }
+  }
+
+  async endsWith(code: number | NodeJS.Signals): Promise<void> {
+    const end = await this.ended;
+    if (end !== code) {
+      throw new Error(`It ended with ${end}, not with ${code}:\n${this.output}`);
+    }
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+
+  /** As a terminal does it with Ctrl-C: to the program and all it has started. */
+  signalGroup(signal: NodeJS.Signals): void {
+    process.kill(-this.child.pid!, signal);
+  }
+
+  /** Whether any process of its group is left. */
+  get hasProcesses(): boolean {
+    try {
+      process.kill(-this.child.pid!, 0);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+const programs: Program[] = [];
+let redis: RedisServer;
+let commands: Redis;
+
+beforeAll(async () => {
+  await buildWhereOld();
+  redis = await RedisServer.start();
+  commands = new Redis(redis.url);
+}, BUILD_WITHIN_MS);
+beforeEach(async () => {
+  await commands.flushall();
+  await commands.config('RESETSTAT');
+  await commands.mset(Object.fromEntries(FOREIGN_KEYS.map((key) => [key, 'untouched'])));
+});
+afterEach(() => {
+  for (const program of programs.splice(0)) {
+    if (program.hasProcesses) {
+      program.signalGroup('SIGKILL');
+    }
+  }
+});
+afterAll(async () => {
+  commands.disconnect();
+  await redis.stop();
+});
+
+function sample(name: string, redisUrl?: string): Program {
+  return new Program(process.execPath, ['build/sample/run.js', name], redisUrl);
+}
+
+function demo(redisUrl?: string): Program {
+  return new Program(process.execPath, ['build/sample/demo/main.js'], redisUrl);
+}
+
+/** It has used Redis, and nothing of it is left there. */
+async function expectOnlyForeignKeys(): Promise<void> {
+  expect(await commands.info('commandstats')).toContain('cmdstat_xadd:');
+  expect((await commands.keys('*')).sort()).toEqual([...FOREIGN_KEYS].sort());
+  expect(await commands.mget(FOREIGN_KEYS)).toEqual(FOREIGN_KEYS.map(() => 'untouched'));
+}
+
+describe('a sample', () => {
+  test('is known to this test, whichever it is', () => {
+    const folders = readdirSync(join(ROOT, 'sample')).filter((entry) => /^\d\d-/.test(entry));
+    expect(folders.sort()).toEqual(Object.keys(EXPECTED));
+  });
+
+  test.each(Object.entries(EXPECTED))(
+    '%s does its thing, ends by itself and leaves only what was there before',
+    async (name, expected) => {
+      const program = sample(name, redis.url);
+      await program.endsWith(0);
+      const [first, ...lines] = program.lines;
+      expect(first).toContain(`Using the Redis that REDIS_URL names, in the namespace sample-${name}-`);
+      expect(lines).toEqual(
+        expected.map((line) => (typeof line === 'string' ? line : expect.stringMatching(line))),
+      );
+      await expectOnlyForeignKeys();
+    },
+    RUN_WITHIN_MS,
+  );
+
+  test(
+    'starts a throw-away Redis where REDIS_URL is not set, and ends it',
+    async () => {
+      const program = sample('01-requests');
+      await program.endsWith(0);
+      expect(program.output).toContain('throw-away Redis');
+      expect(program.output).toContain('1 + 2 + 3 = 6');
+      expect(program.hasProcesses).toBe(false);
+    },
+    RUN_WITHIN_MS,
+  );
+
+  test(
+    'leaves no process behind when it is interrupted',
+    async () => {
+      const program = sample('04-streaming');
+      await program.says('Sales: 20 %');
+      program.signal('SIGINT');
+      await program.endsWith(130);
+      expect(program.output).not.toContain('Done');
+      expect(program.hasProcesses).toBe(false);
+    },
+    RUN_WITHIN_MS,
+  );
+
+  test('that does not exist is answered with the names of those that do', async () => {
+    const program = sample('06-none');
+    await program.endsWith(2);
+    expect(program.output).toContain(Object.keys(EXPECTED).join(', '));
+  });
+
+  test('says so where REDIS_URL leads nowhere', async () => {
+    const program = sample('01-requests', 'redis://127.0.0.1:1');
+    await program.endsWith(1);
+    expect(program.output).toContain('The Redis that REDIS_URL names cannot be used: connect ECONNREFUSED');
+  });
+});
+
+describe('the demo', () => {
+  test.each([
+    ['on a throw-away Redis', () => undefined],
+    ['on the Redis that REDIS_URL names', () => redis.url],
+  ])(
+    'answers 2,000 requests and handles their events %s',
+    async (_, url) => {
+      const program = demo(url());
+      await program.endsWith(0);
+      expect(program.output).toContain(url() ? 'Using the Redis that REDIS_URL names' : 'throw-away Redis');
+      expect(program.output).toMatch(/2000 of 2000 requests ended, 2000 events handled\n/);
+      expect(program.output).toMatch(/Requests +2000 sent, 2000 answered rightly\n/);
+      const shares = [...program.output.matchAll(/(\d+) by \S+-\d+-/g)].map(([, share]) => Number(share));
+      expect(shares.length).toBeLessThanOrEqual(2);
+      expect(shares.reduce((a, b) => a + b, 0)).toBe(2000);
+      expect(program.output).toMatch(/Events +2000 published, 2000 handled, 0 of them more than once\n/);
+      expect(program.output).toMatch(/Latency +p50 \d+\.\d ms, p99 \d+\.\d ms\n/);
+      expect(program.output).toMatch(/Errors +0\n/);
+      expect(program.hasProcesses).toBe(false);
+      if (url()) {
+        await expectOnlyForeignKeys();
+      }
+    },
+    RUN_WITHIN_MS,
+  );
+
+  test.each([
+    ['while Redis starts', 'throw-away Redis', 'SIGINT', 130],
+    ['while the services start', 'Starting gateway', 'SIGTERM', 143],
+    ['while requests are under way', 'requests ended', 'SIGINT', 130],
+  ] as const)(
+    'leaves no process behind when it is interrupted %s',
+    async (_, line, signal, code) => {
+      const program = demo();
+      await program.says(line);
+      await expectItToEnd(program, () => program.signal(signal), code);
+    },
+    RUN_WITHIN_MS,
+  );
+
+  test(
+    'leaves neither a process nor a message behind when a terminal interrupts all of it',
+    async () => {
+      const onThrowAway = demo();
+      await onThrowAway.says('requests ended');
+      await expectItToEnd(onThrowAway, () => onThrowAway.signalGroup('SIGINT'), 130);
+      expect(onThrowAway.lines.at(-1)).toBe('Interrupted by SIGINT');
+      // Redis has ended at the same moment, and no service has complained about it.
+      expect(onThrowAway.output).not.toContain('[Nest]');
+
+      const onOurs = demo(redis.url);
+      await onOurs.says('requests ended');
+      await expectItToEnd(onOurs, () => onOurs.signalGroup('SIGINT'), 130);
+      await expectOnlyForeignKeys();
+    },
+    RUN_WITHIN_MS,
+  );
+
+  test(
+    'has services that end when it is killed',
+    async () => {
+      const program = demo(redis.url);
+      await program.says('requests ended');
+      await expectItToEnd(program, () => program.signal('SIGKILL'), 'SIGKILL');
+    },
+    RUN_WITHIN_MS,
+  );
+
+  test(
+    'fails, and says which, where a service dies',
+    async () => {
+      const program = demo();
+      await program.says('requests ended');
+      const pid = program.pidOf('notifications');
+      await expectItToEnd(program, () => process.kill(pid, 'SIGKILL'), 1);
+      expect(program.output).toContain(`notifications (process ${pid}) ended by itself`);
+      expect(program.hasProcesses).toBe(false);
+    },
+    RUN_WITHIN_MS,
+  );
+
+  test('counts itself as failed for a wrong answer, an error, or an event that nobody handled', () => {
+    const sent = { customer: 'a', quantity: 2, price: 3 };
+    const right = { ...sent, id: '1', total: 6, instance: 'i' };
+    const ledger = (change: (ledger: Ledger) => void): boolean => {
+      const fresh = new Ledger(1);
+      change(fresh);
+      return fresh.isRight;
+    };
+    const all = (answer = right, published = ['1'], handled = ['1']) =>
+      ledger((fresh) => {
+        fresh.answered(sent, answer, 1);
+        fresh.onPublished(published);
+        fresh.onHandled(handled);
+      });
+    expect(all()).toBe(true);
+    expect(all({ ...right, total: 7 })).toBe(false);
+    expect(all({ ...right, customer: 'b' })).toBe(false);
+    expect(all(right, [])).toBe(false);
+    expect(all(right, ['1'], [])).toBe(false);
+    expect(all(right, ['1'], ['2'])).toBe(false);
+    expect(ledger((fresh) => fresh.failed(new Error('no answer')))).toBe(false);
+    expect(ledger(() => undefined)).toBe(false);
+  });
+});
+
+/** `ended` waits for everybody who holds the program's output, so that a service that lives on would be noticed. */
+async function expectItToEnd(
+  program: Program,
+  end: () => void,
+  code: number | NodeJS.Signals,
+): Promise<void> {
+  const start = performance.now();
+  end();
+  await program.endsWith(code);
+  expect(performance.now() - start).toBeLessThan(END_WITHIN_MS);
+  if (code !== 'SIGKILL') {
+    expect(program.hasProcesses).toBe(false);
+  }
+}
+
+/** Builds the library and the samples, where they were not built, or before their sources were changed. */
+async function buildWhereOld(): Promise<void> {
+  if (changedAt('dist/cjs/package.json') <= newest('lib', 'tsconfig.build.json', 'tsconfig.build.cjs.json')) {
+    await build('npm', ['run', 'build']);
+  }
+  const sources = newest('sample', 'test/support/redis-binary.ts', 'test/support/redis-server.ts');
+  const library = changedAt('dist/cjs/package.json');
+  if (changedAt('build/sample/run.js') <= Math.max(sources, library)) {
+    await build(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'sample/tsconfig.json']);
+  }
+}
+
+async function build(command: string, args: string[]): Promise<void> {
+  await new Program(command, args).endsWith(0);
+}
+
+function newest(...paths: string[]): number {
+  const times = paths.map((path) =>
+    statSync(join(ROOT, path)).isDirectory()
+      ? newest(...readdirSync(join(ROOT, path)).map((entry) => join(path, entry)))
+      : changedAt(path),
+  );
+  return Math.max(0, ...times);
+}
+
+/** 0 where it does not exist. */
+function changedAt(path: string): number {
+  return statSync(join(ROOT, path), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}

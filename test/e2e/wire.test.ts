@@ -1,0 +1,189 @@
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { readFileSync } from 'node:fs';
+import { Controller } from '@nestjs/common';
+import { EventPattern, MessagePattern } from '@nestjs/microservices';
+import { Redis } from 'ioredis';
+import { firstValueFrom, lastValueFrom, of, toArray } from 'rxjs';
+import { RedisStreamsRecordBuilder } from '../../lib/index.js';
+import { closeAll, connect, serve } from '../support/app.js';
+import { RedisServer } from '../support/redis-server.js';
+import { deferred, eventually } from '../support/wait.js';
+
+/**
+ * Holds what client and server write against what docs/wire.md says, and against what was recorded when the format
+ * was fixed: whoever breaks this test breaks every client and server that is running somewhere.
+ */
+
+const PAGE = new URL('../../docs/wire.md', import.meta.url);
+const LUA = '(LUA)';
+const received = deferred<unknown>();
+
+@Controller()
+class OrdersController {
+  @MessagePattern('order.total')
+  total([a, b]: [number, number]): number {
+    return a + b;
+  }
+
+  @MessagePattern({ version: 1, cmd: 'steps' })
+  steps() {
+    return of('a', 'b');
+  }
+
+  @EventPattern('order.created')
+  created(data: unknown): void {
+    received.resolve(data);
+  }
+}
+
+let redis: RedisServer;
+let commands: string[];
+
+beforeAll(async () => {
+  redis = await RedisServer.start();
+  commands = await record();
+});
+afterEach(closeAll);
+afterAll(() => redis.stop());
+
+/** All commands of a server and a client, from the first to the last, as a person would write them. */
+async function record(): Promise<string[]> {
+  const inspect = new Redis(redis.url);
+  const monitor = await inspect.monitor();
+  const seen: string[][] = [];
+  monitor.on('monitor', (_time: string, args: string[], source: string) => {
+    // What a script does is recorded besides the script itself.
+    seen.push(source === 'lua' ? [LUA, ...args] : args);
+  });
+  await serve({ connection: redis.url, service: 'orders' }, OrdersController);
+  const client = connect({ connection: redis.url, service: 'orders', timeout: 30_000 });
+  await firstValueFrom(client.send('order.total', [5, 7]));
+  const inboxIsEmpty = async (): Promise<boolean> => (await inspect.xlen('{nest:0}:inbox:orders')) === 0;
+  await eventually(inboxIsEmpty, 'the first request to be removed');
+  await lastValueFrom(client.send({ version: 1, cmd: 'steps' }, {}).pipe(toArray()));
+  const record = new RedisStreamsRecordBuilder({ id: 'A-1' }).setHeaders({ tenant: 'x' }).build();
+  await Promise.all([
+    lastValueFrom(client.emit('order.created', { id: 'A-1' })),
+    firstValueFrom(
+      client.send('order.total', new RedisStreamsRecordBuilder([1, 2]).setHeaders({ tenant: 'x' }).build()),
+    ),
+  ]);
+  await lastValueFrom(client.emit('order.created', record));
+  await Promise.all([
+    firstValueFrom(client.send('order.total', [1, 2])),
+    firstValueFrom(client.send('order.total', [3, 4])),
+  ]);
+  await received.promise;
+  await eventually(inboxIsEmpty, 'the inbox to be empty');
+  const [instance = ''] = await inspect.hkeys('{nest:0}:instances:orders');
+  inspect.disconnect();
+  const reply = seen.find(([name, key]) => name === 'pexpire' && key?.startsWith('nest:replies:'))?.[1] ?? '';
+  monitor.disconnect();
+  return seen.map((args) => spell(args, reply.slice('nest:replies:'.length), instance));
+}
+
+/** A command with what differs from run to run replaced by a name for it. */
+function spell(args: string[], client: string, instance: string): string {
+  const random = instance.slice(-8);
+  return args
+    .map((arg, i) => (i === 0 || (i === 1 && args[0] === LUA) ? arg.toUpperCase() : arg))
+    .join(' ')
+    .replaceAll(client, '<client>')
+    .replaceAll(instance, '<instance>')
+    .replaceAll(random, '<random>')
+    .replaceAll(/\b\d{13}-\d+/g, '<entry id>')
+    .replaceAll(/\b\d{13}\b/g, '<now>')
+    .replaceAll(/ ttl (29\d{3}|30000)/g, ' ttl <ttl>');
+}
+
+/** What was recorded when the format was fixed. */
+const RECORDED = [
+  // The layout, before anything else.
+  'HSETNX {nest:0}:layout format 1',
+  'HSETNX {nest:0}:layout minReader 1',
+  'HSETNX {nest:0}:layout shards 1',
+  'HSETNX {nest:0}:layout partitions 16',
+  'HGETALL {nest:0}:layout',
+  // A server, before its first read.
+  'HSETNX {nest:0}:instances:orders <instance> <now>',
+  'XGROUP CREATE {nest:0}:inbox:orders orders 0 MKSTREAM',
+  'XGROUP CREATE {nest:0}:topic:order.created orders 0 MKSTREAM',
+  'XREADGROUP GROUP orders <instance> COUNT 128 BLOCK 5000 STREAMS {nest:0}:inbox:orders >',
+  'XREADGROUP GROUP orders <instance> COUNT 64 BLOCK 5000 STREAMS {nest:0}:topic:order.created >',
+  // A client, before its first request.
+  'PEXPIRE nest:replies:<client> 60000',
+  'XGROUP CREATE nest:replies:<client> new 0 MKSTREAM',
+  'XGROUP DESTROY nest:replies:<client> new',
+  'XREAD COUNT 200 BLOCK 5000 STREAMS nest:replies:<client> 0-0',
+  // Requests: one alone, an object pattern, one with headers, two of a turn.
+  'XADD {nest:0}:inbox:orders * pattern order.total data [5,7] id <client>-0 reply <client> ttl <ttl>',
+  'XADD {nest:0}:inbox:orders * pattern {"cmd":"steps","version":1} data {} id <client>-1 reply <client> ttl <ttl>',
+  'XADD {nest:0}:inbox:orders * pattern order.total data [1,2] id <client>-2 reply <client> ttl <ttl> headers {"tenant":"x"}',
+  '(LUA) XADD {nest:0}:inbox:orders * reply <client> ttl <ttl> pattern order.total data [1,2] id <client>-3',
+  '(LUA) XADD {nest:0}:inbox:orders * reply <client> ttl <ttl> pattern order.total data [3,4] id <client>-4',
+  // Replies: a value, several values, two of a turn.
+  'XADD nest:replies:<client> NOMKSTREAM * v<client>-0 12',
+  'XADD nest:replies:<client> NOMKSTREAM * n<client>-1:1-<random>:0 "a" n<client>-1:1-<random>:1 "b" c<client>-1:1-<random>:2 ',
+  'XADD nest:replies:<client> NOMKSTREAM * v<client>-3 3 v<client>-4 7',
+  // Events.
+  'SISMEMBER {nest:0}:topics order.created',
+  'XADD {nest:0}:announce MAXLEN ~ 10000 * topic order.created',
+  'SADD {nest:0}:topics order.created',
+  'XADD {nest:0}:topic:order.created * pattern order.created data {"id":"A-1"}',
+  'XADD {nest:0}:topic:order.created * pattern order.created data {"id":"A-1"} headers {"tenant":"x"}',
+  // Settled.
+  'XACK {nest:0}:inbox:orders orders <entry id>',
+  'XACK {nest:0}:topic:order.created orders <entry id>',
+];
+
+test.each(RECORDED)('what was recorded is written still: %s', (command) => {
+  expect(commands).toContain(command);
+});
+
+test('a request is acknowledged after its reply has been answered, and removed after that', () => {
+  const reply = commands.indexOf('XADD nest:replies:<client> NOMKSTREAM * v<client>-0 12');
+  const acknowledged = commands.indexOf('XACK {nest:0}:inbox:orders orders <entry id>');
+  const removed = commands.findIndex((command) =>
+    command.startsWith('XDEL {nest:0}:inbox:orders <entry id>'),
+  );
+  expect(reply).toBeGreaterThan(-1);
+  expect(acknowledged).toBeGreaterThan(reply);
+  expect(removed).toBeGreaterThan(acknowledged);
+});
+
+test('an instance is registered before its first read, a topic before its first event, a reply stream before the first request', () => {
+  const at = (start: string): number => {
+    const index = commands.findIndex((command) => command.startsWith(start));
+    expect(index).toBeGreaterThan(-1);
+    return index;
+  };
+  expect(at('HSETNX {nest:0}:instances:orders')).toBeLessThan(at('XREADGROUP'));
+  expect(at('SADD {nest:0}:topics')).toBeLessThan(at('XADD {nest:0}:topic:order.created'));
+  expect(at('XGROUP CREATE nest:replies:')).toBeLessThan(at('XADD {nest:0}:inbox:orders'));
+  expect(at('HGETALL {nest:0}:layout')).toBeLessThan(at('HSETNX {nest:0}:instances:orders'));
+});
+
+test('every command that docs/wire.md shows is one that is written', () => {
+  const page = readFileSync(PAGE, 'utf8');
+  const shown = [...page.matchAll(/```text\n([\s\S]*?)```/g)]
+    .flatMap(([, block = '']) => block.split('\n'))
+    .map((line) => line.trim())
+    .filter((line) => line !== '')
+    .map((line) =>
+      line
+        .replaceAll('{ns:0}', '{nest:0}')
+        .replaceAll('ns:replies:', 'nest:replies:')
+        .replaceAll('Zk3v9Qd0aXyB', '<client>')
+        .replaceAll('ttl 30000', 'ttl <ttl>')
+        .replaceAll('<ms>-<seq + 1>', '<entry id>'),
+    );
+  expect(shown.length).toBeGreaterThan(20);
+  // Written only under load; test/e2e/server-*.test.ts sees them.
+  const underLoad = [
+    'XPENDING {nest:0}:inbox:orders orders - + 1',
+    'XTRIM {nest:0}:inbox:orders MINID <entry id>',
+  ];
+  for (const line of shown) {
+    expect([...commands, ...underLoad]).toContain(line);
+  }
+});

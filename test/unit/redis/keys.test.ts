@@ -1,0 +1,53 @@
+import { expect, test } from '@jest/globals';
+import { Keys } from '../../../lib/redis/keys.js';
+
+/** What a Redis Cluster hashes of a key: the text in its first braces, where there is some. */
+function tagOf(key: string): string {
+  return /\{(.+?)\}/.exec(key)?.[1] ?? key;
+}
+
+test('the keys of a namespace are those of the documentation', () => {
+  const keys = new Keys('shop');
+  expect({ ...keys, tag: undefined }).toEqual({
+    namespace: 'shop',
+    layout: '{shop:0}:layout',
+    topics: '{shop:0}:topics',
+    announce: '{shop:0}:announce',
+    tag: undefined,
+  });
+  expect(keys.inbox('orders')).toBe('{shop:0}:inbox:orders');
+  expect(keys.topic('order.placed')).toBe('{shop:0}:topic:order.placed');
+  expect(keys.instances('orders')).toBe('{shop:0}:instances:orders');
+  expect(keys.replies('a1')).toBe('shop:replies:a1');
+});
+
+test('what is read together lies in one slot, whatever a pattern looks like', () => {
+  const keys = new Keys('shop', 3);
+  const patterns = ['a', '{other}', '{"cmd":"sum"}', 'a}{b', '', '__proto__', 'a\nb'];
+  const all = [keys.inbox('s'), keys.instances('s'), ...patterns.map((pattern) => keys.topic(pattern))];
+  expect(new Set(all.map(tagOf))).toEqual(new Set(['shop:3']));
+  expect(new Set(all).size).toBe(all.length);
+});
+
+test('what belongs to the namespace as a whole lies in shard 0', () => {
+  const keys = new Keys('shop', 3);
+  expect([keys.layout, keys.topics, keys.announce].map(tagOf)).toEqual(['shop:0', 'shop:0', 'shop:0']);
+});
+
+test('the reply streams of clients spread over all slots: nothing ties them together', () => {
+  const keys = new Keys('shop');
+  expect(tagOf(keys.replies('a'))).not.toBe(tagOf(keys.replies('b')));
+});
+
+test('namespaces share no key', () => {
+  const [a, b] = [new Keys('a'), new Keys('a:0')];
+  const all = [a, b].flatMap((keys) => [
+    keys.layout,
+    keys.topics,
+    keys.inbox('s'),
+    keys.topic('inbox:s'),
+    keys.instances('s'),
+    keys.replies('c'),
+  ]);
+  expect(new Set(all).size).toBe(all.length);
+});
