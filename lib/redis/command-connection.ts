@@ -43,6 +43,8 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
   private lostAt: number | undefined;
   private lastError: unknown;
   private tasks: (() => void)[] = [];
+  private riders: (() => void)[] = [];
+  private riderTimer: NodeJS.Timeout | undefined;
   private pingTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -84,6 +86,8 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
     this.usable = false;
     clearTimeout(this.pingTimer);
     this.pingTimer = undefined;
+    clearTimeout(this.riderTimer);
+    this.riderTimer = undefined;
     const redis = this.redis;
     this.redis = undefined;
     if (redis) {
@@ -102,9 +106,21 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
     }
   }
 
+  /**
+   * Runs `task` along with the next flush, whoever asks for that, and at the latest after `withinMs`: for what is in no
+   * hurry and not worth a write, and the waking of two processes, of its own.
+   */
+  withNextFlush(task: () => void, withinMs: number): void {
+    this.riders.push(task);
+    this.riderTimer ??= setTimeout(this.flush, withinMs);
+  }
+
   private readonly flush = (): void => {
-    const tasks = this.tasks;
+    clearTimeout(this.riderTimer);
+    this.riderTimer = undefined;
+    const tasks = this.riders.length === 0 ? this.tasks : [...this.tasks, ...this.riders];
     this.tasks = [];
+    this.riders = [];
     // Half-public in ioredis, and missing on other clients: without it every command is a write of its own.
     const socket = (this.redis as { stream?: Partial<Corkable> } | undefined)?.stream;
     const corkable = typeof socket?.cork === 'function' && typeof socket.uncork === 'function';

@@ -7,14 +7,17 @@ import { Backoff, pause } from '../util/time.js';
 import type { Delivery } from './delivery.js';
 import { InboxCleaner } from './inbox-cleaner.js';
 
+/** An acknowledgement leaves with the next replies, and at the latest after this time. */
+const ACKNOWLEDGE_WITHIN_MS = 10;
+
 /** How often, while draining, entries that were settled meanwhile are removed. */
 const DRAIN_EVERY_MS = 20;
 
 type IdsByStream = Map<string, string[]>;
 
 /**
- * Where a message is acknowledged. An entry goes through it once: acknowledged at the end of the turn (one XACK for
- * all of a stream), and, where it came from an inbox, removed later, many at once, once Redis has confirmed that. What
+ * Where a message is acknowledged. An entry goes through it once: acknowledged with the next write (one XACK for all
+ * of a stream), and, where it came from an inbox, removed later, many at once, once Redis has confirmed that. What
  * Redis does not confirm is tried again until it does: both commands may be repeated without harm, and the entry is
  * this instance's own.
  */
@@ -84,7 +87,7 @@ export class Settlement {
 
   /** Writes what waits, and resolves when Redis has confirmed all of it. */
   async drain(): Promise<void> {
-    this.schedule();
+    this.namespace.commands.atEndOfTurn(this.flush);
     while (!this.done.isOpen) {
       this.cleaner.clean();
       await Promise.race([this.done.wait(), pause(DRAIN_EVERY_MS)]);
@@ -110,7 +113,7 @@ export class Settlement {
   private schedule(): void {
     if (!this.scheduled && this.acknowledging.size > 0) {
       this.scheduled = true;
-      this.namespace.commands.atEndOfTurn(this.flush);
+      this.namespace.commands.withNextFlush(this.flush, ACKNOWLEDGE_WITHIN_MS);
     }
   }
 

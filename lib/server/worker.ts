@@ -17,6 +17,12 @@ import { Settlement } from './settlement.js';
 /** How long `stop()` waits, after the handlers, for Redis to confirm their replies. */
 const FLUSH_WITHIN_MS = 2_000;
 
+/**
+ * The most requests taken at a time. In one large batch client, Redis and server wait for each other by turns; in
+ * several they work at the same time (measured at 128 in flight: a quarter more requests a second).
+ */
+const MAX_BATCH = 48;
+
 /** What a worker is made from. */
 export interface WorkerDeps {
   namespace: NamespaceConnection;
@@ -101,7 +107,7 @@ export class Worker {
       factory: namespace.factory,
       log,
       room: () => requestSlots.whenFree(),
-      read: (redis) => this.read(redis, requestSlots.free, [this.inbox]),
+      read: (redis) => this.read(redis, Math.min(MAX_BATCH, requestSlots.free), [this.inbox]),
       deliver: (batches) => this.dispatcher.takeInbox(batches),
       repair: (error) => this.repair(error, [this.inbox]),
     });

@@ -108,7 +108,7 @@ const RECORDED = [
   'HSETNX {nest:0}:instances:orders <instance> <now>',
   'XGROUP CREATE {nest:0}:inbox:orders orders 0 MKSTREAM',
   'XGROUP CREATE {nest:0}:topic:order.created orders 0 MKSTREAM',
-  'XREADGROUP GROUP orders <instance> COUNT 128 BLOCK 5000 STREAMS {nest:0}:inbox:orders >',
+  'XREADGROUP GROUP orders <instance> COUNT 48 BLOCK 5000 STREAMS {nest:0}:inbox:orders >',
   'XREADGROUP GROUP orders <instance> COUNT 64 BLOCK 5000 STREAMS {nest:0}:topic:order.created >',
   // A client, before its first request.
   'PEXPIRE nest:replies:<client> 60000',
