@@ -35,6 +35,14 @@ import { isPromise } from '../util/promise.js';
 /** How long `close()` waits for Redis to confirm events that were emitted before. */
 const CLOSE_GRACE_MS = 2_000;
 
+/** From one connect() to the close() after it. */
+interface Attempt {
+  ready: Promise<void>;
+  usage: Usage | undefined;
+  /** Set when close() has done its waiting. */
+  isOver: boolean;
+}
+
 /** A packet, as Nest's `createPacket` makes it; `metadata` is there from Nest 12.0.4 on. */
 type OutgoingPacket = ReadPacket<unknown> & { metadata?: MessageHeaders };
 
@@ -52,9 +60,8 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   private readonly events: TransportEvents;
   private readonly failures = new BurstLog((line) => this.logger.error(line));
   private readonly publishing = new Set<Promise<void>>();
-  private connecting: Promise<void> | undefined;
   private inbox: string | undefined;
-  private usage: Usage | undefined;
+  private attempt: Attempt | undefined;
 
   /**
    * Throws a `ConfigurationError` for options that cannot be used. Opens no connection.
@@ -85,11 +92,8 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
    * reached, and may be called again then.
    */
   connect(): Promise<void> {
-    this.connecting ??= this.open().catch((error: unknown) => {
-      this.connecting = undefined;
-      throw error;
-    });
-    return this.connecting;
+    this.attempt ??= this.begin();
+    return this.attempt.ready;
   }
 
   /**
@@ -97,17 +101,19 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
    * disconnects. Never rejects. The next message connects again.
    */
   async close(): Promise<void> {
-    const { connecting } = this;
-    if (!connecting) {
+    const { attempt } = this;
+    if (!attempt) {
       return;
     }
-    this.connecting = undefined;
+    this.attempt = undefined;
     this.session.failAll(this, new ConnectionClosedError('Connection closed'));
-    await settledWithin(this.finishPublishing(connecting), CLOSE_GRACE_MS);
+    await settledWithin(this.finishPublishing(attempt), CLOSE_GRACE_MS);
     this.failures.close();
-    this.usage?.release();
-    this.usage = undefined;
-    this.events.unfollow();
+    attempt.isOver = true;
+    attempt.usage?.release();
+    if (!this.attempt) {
+      this.events.unfollow();
+    }
   }
 
   /** `connected`, `reconnecting` or `disconnected`; nothing before the client connects. */
@@ -182,16 +188,29 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
     await this.session.publish(await this.contentOf(packet), this.settingsFor(packet));
   }
 
-  private async open(): Promise<void> {
+  private begin(): Attempt {
+    const attempt: Attempt = { ready: Promise.resolve(), usage: undefined, isOver: false };
+    attempt.ready = this.open(attempt).catch((error: unknown) => {
+      if (this.attempt === attempt) {
+        this.attempt = undefined;
+      }
+      throw error;
+    });
+    return attempt;
+  }
+
+  private async open(attempt: Attempt): Promise<void> {
     await this.options.codec.load?.();
-    const usage = this.session.use();
-    this.usage = usage;
-    await usage.ready;
+    if (attempt.isOver) {
+      throw new ConnectionClosedError('The client was closed while it was connecting.');
+    }
+    attempt.usage = this.session.use();
+    await attempt.usage.ready;
     this.events.follow();
   }
 
-  private async finishPublishing(connecting: Promise<void>): Promise<void> {
-    await connecting;
+  private async finishPublishing({ ready }: Attempt): Promise<void> {
+    await ready;
     // emit() goes on from connect() to dispatchEvent() in promises of its own.
     await new Promise((resolve) => setImmediate(resolve));
     await Promise.allSettled(this.publishing);

@@ -34,8 +34,11 @@ export class TransportEvents {
 
   /** From here on the status follows the connection, which others may share and have opened before. */
   follow(): void {
-    this.isFollowing = true;
     this.status.next('connected');
+    if (this.isFollowing) {
+      return;
+    }
+    this.isFollowing = true;
     this.commands.on('ready', this.onReady).on('lost', this.onLost);
   }
 

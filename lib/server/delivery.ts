@@ -1,4 +1,6 @@
-import type { IncomingEntry } from '../protocol/entry.js';
+import { MalformedEntryError } from '../errors.js';
+import { decodeEntry, type IncomingEntry } from '../protocol/entry.js';
+import { entryTime, type StreamEntry } from '../redis/replies.js';
 
 /** An entry that this instance has been given, and what is known of its delivery. */
 export interface Delivery {
@@ -12,4 +14,19 @@ export interface Delivery {
   deadline: number | undefined;
   /** Whether the entry is removed once it is acknowledged: entries of an inbox are, those of a topic have other readers. */
   isInbox: boolean;
+}
+
+/** Takes an entry that was read apart. Throws a `MalformedEntryError`. */
+export function openDelivery(stream: string, { id, fields }: StreamEntry, isInbox: boolean): Delivery {
+  if (!fields) {
+    throw new MalformedEntryError('it was deleted before it was read');
+  }
+  const entry = decodeEntry(fields);
+  if (!isInbox) {
+    // Whatever a topic's entry says, it is an event: every subscribed service gets it, and none may answer.
+    entry.id = undefined;
+    entry.reply = undefined;
+  }
+  const deadline = entry.ttl === undefined ? undefined : entryTime(id) + entry.ttl;
+  return { stream, id, entry, deliveries: 1, deadline, isInbox };
 }

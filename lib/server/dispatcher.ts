@@ -1,14 +1,14 @@
 import type { Deserializer, MessageHandler } from '@nestjs/microservices';
 import { DeserializationError, MalformedEntryError } from '../errors.js';
 import type { ResolvedServerOptions } from '../options.js';
-import { decodeEntry } from '../protocol/entry.js';
 import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { messageOf } from '../redis/redis-errors.js';
-import { entryTime, type StreamBatch, type StreamEntry } from '../redis/replies.js';
+import type { StreamBatch, StreamEntry } from '../redis/replies.js';
 import { BurstLog } from '../util/burst-log.js';
+import { describeError } from '../util/describe-error.js';
 import { RedisStreamsContext, type Instance } from './context.js';
-import type { Delivery } from './delivery.js';
+import { openDelivery, type Delivery } from './delivery.js';
 import { Execution } from './execution.js';
 import type { Handlers } from './handlers.js';
 import { PayloadDecoder } from './payload-decoder.js';
@@ -24,6 +24,11 @@ const NO_HANDLER = 'There is no matching message handler defined in the remote s
 /** What Nest answers for an error that is not an RpcException. */
 const INTERNAL_ERROR = { status: 'error', message: 'Internal server error' };
 
+/** Runs `work` inside Nest's processing hooks; resolves when it has ended. */
+export type WithHooks = (context: RedisStreamsContext, work: () => Promise<void>) => Promise<void>;
+
+type Work = (data: unknown, context: RedisStreamsContext) => Promise<void>;
+
 /** What a dispatcher is made from. */
 export interface DispatcherDeps {
   namespace: NamespaceConnection;
@@ -37,8 +42,8 @@ export interface DispatcherDeps {
   deserializer: Deserializer;
   /** The route of a pattern that is not one yet. */
   normalize: (pattern: string) => string;
-  /** Runs `work` inside Nest's processing hooks, where there are any. */
-  withHooks: (context: RedisStreamsContext, work: () => Promise<void>) => Promise<void>;
+  /** What runs a message's work inside Nest's processing hooks; `undefined` where there are none. */
+  hooks: () => WithHooks | undefined;
 }
 
 /**
@@ -126,7 +131,7 @@ export class Dispatcher implements RequestListener {
   private dispatch(stream: string, raw: StreamEntry, isInbox: boolean, slots: Slots): void {
     let delivery: Delivery;
     try {
-      delivery = openEntry(stream, raw, isInbox);
+      delivery = openDelivery(stream, raw, isInbox);
     } catch (error) {
       this.failures.report(
         'Malformed entries',
@@ -171,7 +176,7 @@ export class Dispatcher implements RequestListener {
     const execution = new RequestExecution(delivery, request, codec, slots, this.executionDeps);
     const handler = this.requestHandler(entry.pattern);
     if (handler) {
-      void this.handleRequest(execution, handler);
+      this.handleRequest(execution, handler);
     } else {
       execution.responder.error(NO_HANDLER);
     }
@@ -192,12 +197,14 @@ export class Dispatcher implements RequestListener {
     }
   }
 
-  private async handleRequest(execution: RequestExecution, handler: MessageHandler): Promise<void> {
-    try {
-      await this.run(execution, (data, context) => execution.answer(handler, data, context));
-    } catch (error) {
-      execution.responder.error(this.toRequestError(error, execution.delivery.entry.pattern));
-    }
+  private handleRequest(execution: RequestExecution, handler: MessageHandler): void {
+    this.run(execution, (data, context) => execution.answer(handler, data, context)).then(
+      () => this.ended(execution),
+      (error: unknown) => {
+        execution.responder.error(this.toRequestError(error, execution.delivery.entry.pattern));
+        this.ended(execution);
+      },
+    );
   }
 
   private async handleEvent(delivery: Delivery, slots: Slots): Promise<void> {
@@ -219,27 +226,37 @@ export class Dispatcher implements RequestListener {
     } catch (error) {
       this.reportFailedEvent(delivery, error);
     } finally {
+      this.ended(execution);
       this.release(slots);
     }
   }
 
-  /** Decodes, makes the context, and runs `work` inside Nest's hooks. Rejects with whatever fails. */
-  private async run(
-    execution: Execution,
-    work: (data: unknown, context: RedisStreamsContext) => Promise<void>,
-  ): Promise<void> {
-    const { instance, namespace, withHooks } = this.deps;
-    const { delivery } = execution;
+  /**
+   * Decodes, makes the context, and runs `work` inside Nest's hooks. Rejects with whatever fails. Not an async function,
+   * nor are those it calls: each would cost every message a promise or two.
+   */
+  private run(execution: Execution, work: Work): Promise<void> {
     this.running.add(execution);
     try {
-      const decoded = this.decoder.decode(delivery.entry);
-      const data: unknown = isPromise(decoded) ? await decoded : decoded;
-      const context = new RedisStreamsContext(delivery, instance, namespace.clock, execution);
-      await withHooks(context, () => work(data, context));
-    } finally {
-      execution.end();
-      this.running.delete(execution);
+      const data = this.decoder.decode(execution.delivery.entry);
+      return isPromise(data)
+        ? data.then((decoded) => this.call(execution, decoded, work))
+        : this.call(execution, data, work);
+    } catch (error) {
+      return Promise.reject(error);
     }
+  }
+
+  private call(execution: Execution, data: unknown, work: Work): Promise<void> {
+    const { instance, namespace, hooks } = this.deps;
+    const context = new RedisStreamsContext(execution.delivery, instance, namespace.clock, execution);
+    const withHooks = hooks();
+    return withHooks ? withHooks(context, () => work(data, context)) : work(data, context);
+  }
+
+  private ended(execution: Execution): void {
+    execution.end();
+    this.running.delete(execution);
   }
 
   /** Patterns from our clients are routes. Another language's may spell an object's keys in another order. */
@@ -267,9 +284,7 @@ export class Dispatcher implements RequestListener {
       return error;
     }
     // Nest turns what a handler throws into a reply itself, so this is the failure of a hook, a deserializer or the like.
-    this.deps.log.error(
-      `Handling '${pattern}' failed outside of its handler: ${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}`,
-    );
+    this.deps.log.error(`Handling '${pattern}' failed outside of its handler: ${describeError(error)}`);
     return INTERNAL_ERROR;
   }
 
@@ -280,7 +295,7 @@ export class Dispatcher implements RequestListener {
         : 'is lost, since it was acknowledged on receipt';
     this.failures.report(
       'Failed events',
-      `Event '${entry.pattern}' (entry ${id} of '${stream}') failed and ${pending}: ${describe(error)}`,
+      `Event '${entry.pattern}' (entry ${id} of '${stream}') failed and ${pending}: ${describeError(error)}`,
     );
   }
 
@@ -292,31 +307,6 @@ export class Dispatcher implements RequestListener {
   }
 }
 
-function openEntry(stream: string, { id, fields }: StreamEntry, isInbox: boolean): Delivery {
-  if (!fields) {
-    throw new MalformedEntryError('it was deleted before it was read');
-  }
-  const entry = decodeEntry(fields);
-  if (!isInbox) {
-    // Whatever a topic's entry says, it is an event: every subscribed service gets it, and none may answer.
-    entry.id = undefined;
-    entry.reply = undefined;
-  }
-  const deadline = entry.ttl === undefined ? undefined : entryTime(id) + entry.ttl;
-  return { stream, id, entry, deliveries: 1, deadline, isInbox };
-}
-
 function isJsonObject(pattern: string): boolean {
   return pattern.startsWith('{');
-}
-
-function describe(error: unknown): string {
-  if (error instanceof Error) {
-    return error.stack ?? error.message;
-  }
-  try {
-    return JSON.stringify(error) ?? String(error);
-  } catch {
-    return String(error);
-  }
 }

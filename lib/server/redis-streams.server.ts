@@ -24,6 +24,7 @@ import {
 } from '../redis/transport-events.js';
 import type { Usage } from '../util/shared.js';
 import type { RedisStreamsContext } from './context.js';
+import type { WithHooks } from './dispatcher.js';
 import { Handlers } from './handlers.js';
 import { Worker } from './worker.js';
 
@@ -186,7 +187,7 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
       log: this.logger,
       deserializer: this.deserializer as Deserializer,
       normalize: (pattern) => this.getRouteFromPattern(pattern),
-      withHooks: (context, work) => this.withHooks(context, work),
+      hooks: () => (this.startHook || this.endHook ? this.withHooks : undefined),
     });
   }
 
@@ -210,12 +211,9 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
     }
   }
 
-  /** Resolves when `work` has ended; what a hook returns says nothing about that. Costs nothing without hooks. */
-  private withHooks(context: RedisStreamsContext, work: () => Promise<void>): Promise<void> {
+  /** Resolves when `work` has ended; what a hook returns says nothing about that. */
+  private readonly withHooks: WithHooks = (context, work) => {
     const { startHook, endHook } = this;
-    if (!startHook && !endHook) {
-      return work();
-    }
     const finish = async (): Promise<void> => {
       try {
         await work();
@@ -229,7 +227,7 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
     return new Promise((resolve, reject) => {
       startHook(this.transportId, context, () => finish().then(resolve, reject));
     });
-  }
+  };
 
   /** The message has been handled by then, so that a failing hook must not make it a failure. */
   private runEndHook(endHook: EndHook | undefined, context: RedisStreamsContext): void {

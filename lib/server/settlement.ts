@@ -88,7 +88,7 @@ export class Settlement {
   /** Writes what waits, and resolves when Redis has confirmed all of it. */
   async drain(): Promise<void> {
     this.namespace.commands.atEndOfTurn(this.flush);
-    while (!this.done.isOpen) {
+    while (!this.done.isOpen && !this.isClosed) {
       this.cleaner.clean();
       await Promise.race([this.done.wait(), pause(DRAIN_EVERY_MS)]);
     }

@@ -8,8 +8,8 @@ import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { isNoGroup, messageOf } from '../redis/redis-errors.js';
 import { settledWithin } from '../util/time.js';
-import type { Instance, RedisStreamsContext } from './context.js';
-import { Dispatcher } from './dispatcher.js';
+import type { Instance } from './context.js';
+import { Dispatcher, type WithHooks } from './dispatcher.js';
 import type { Handlers } from './handlers.js';
 import { ReplyWriter } from './reply-writer.js';
 import { Settlement } from './settlement.js';
@@ -32,7 +32,7 @@ export interface WorkerDeps {
   log: Log;
   deserializer: Deserializer;
   normalize: (pattern: string) => string;
-  withHooks: (context: RedisStreamsContext, work: () => Promise<void>) => Promise<void>;
+  hooks: () => WithHooks | undefined;
 }
 
 /**

@@ -68,12 +68,15 @@ async function record(): Promise<string[]> {
       client.send('order.total', new RedisStreamsRecordBuilder([1, 2]).setHeaders({ tenant: 'x' }).build()),
     ),
   ]);
+  await received.promise;
+  const eventsAreSettled = async (): Promise<boolean> =>
+    (await inspect.xpending('{nest:0}:topic:order.created', 'orders'))[0] === 0;
+  await eventually(eventsAreSettled, 'the first event to be acknowledged');
   await lastValueFrom(client.emit('order.created', record));
   await Promise.all([
     firstValueFrom(client.send('order.total', [1, 2])),
     firstValueFrom(client.send('order.total', [3, 4])),
   ]);
-  await received.promise;
   await eventually(inboxIsEmpty, 'the inbox to be empty');
   const [instance = ''] = await inspect.hkeys('{nest:0}:instances:orders');
   inspect.disconnect();
