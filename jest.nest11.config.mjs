@@ -1,6 +1,6 @@
 import base from './jest.config.mjs';
 
-/** The core of the e2e tests on the oldest peers we support: Nest 11 and ioredis 5, both CommonJS. */
+/** The core of the e2e tests on Nest 11 and ioredis 5, both CommonJS. */
 const old = '<rootDir>/test/nest11/node_modules';
 
 /** @type {import('jest').Config} */

@@ -50,12 +50,17 @@ export class RequestTimeoutError extends RedisStreamsError {
     readonly timeout: number,
     /** Whether the request was written to Redis at all. */
     readonly wasSent: boolean,
+    /** How many values had arrived, of a handler that gives several. */
+    readonly valuesReceived = 0,
   ) {
     super(
-      wasSent
-        ? `No reply to '${pattern}' from service '${service}' within ${timeout} ms. ` +
+      valuesReceived > 0
+        ? `The answer to '${pattern}' from service '${service}' was not complete within ${timeout} ms ` +
+            `(${valuesReceived} values had arrived). Give a stream a timeout for all its values: RedisStreamsRecordBuilder.setTimeout().`
+        : wasSent
+          ? `No reply to '${pattern}' from service '${service}' within ${timeout} ms. ` +
             `Is an instance of '${service}' running, and does it keep up? Raise 'timeout' if the handler needs longer.`
-        : `The request '${pattern}' to service '${service}' was not sent: Redis was not reachable for ${timeout} ms.`,
+          : `The request '${pattern}' to service '${service}' was not sent: it could not be written to Redis within ${timeout} ms.`,
     );
   }
 }
@@ -133,8 +138,13 @@ export class StreamFullError extends RedisStreamsError {
 export class QueueFullError extends RedisStreamsError {
   readonly code = 'QUEUE_FULL';
 
-  constructor(readonly maxQueued: number) {
-    super(`Redis is not reachable and ${maxQueued} messages already wait for it (option 'maxQueued').`);
+  constructor(
+    readonly pattern: string,
+    readonly maxQueued: number,
+  ) {
+    super(
+      `'${pattern}' was not sent: Redis is not reachable and ${maxQueued} messages already wait for it (option 'maxQueued').`,
+    );
   }
 }
 

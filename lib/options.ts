@@ -3,6 +3,7 @@ import { ConfigurationError } from './errors.js';
 import type { Codec } from './protocol/codec.js';
 import { JSON_CODEC } from './protocol/json.codec.js';
 import type { RedisConnectionOption } from './redis/connection-factory.js';
+import { MAX_TIMER_MS } from './util/time.js';
 
 /** Options of clients and servers alike. */
 export interface RedisStreamsConnectionOptions {
@@ -72,13 +73,10 @@ interface OptionRule {
   fault(value: unknown): string | undefined;
 }
 
-/** Timers of Node are 32-bit; a longer one would fire at once. */
-const MAX_MS = 2 ** 31 - 1;
-
 const connectionRules = {
   connection: { fault: connectionFault },
   namespace: { default: 'nest', fault: nameFault },
-  connectTimeout: { default: 10_000, fault: wholeNumber(1, MAX_MS, 'milliseconds') },
+  connectTimeout: { default: 10_000, fault: wholeNumber(1, MAX_TIMER_MS, 'milliseconds') },
   codec: { default: JSON_CODEC, fault: codecFault },
   maxPayloadBytes: {
     default: 8 * 1024 * 1024,
@@ -95,14 +93,14 @@ export const SERVER_RULES = {
   concurrency: { default: 128, fault: wholeNumber(1, 100_000, 'requests') },
   eventConcurrency: { default: 64, fault: wholeNumber(1, 100_000, 'events') },
   acknowledge: { default: 'after-handler', fault: oneOf('after-handler', 'on-receipt') },
-  shutdownTimeout: { default: 10_000, fault: wholeNumber(0, MAX_MS, 'milliseconds') },
+  shutdownTimeout: { default: 10_000, fault: wholeNumber(0, MAX_TIMER_MS, 'milliseconds') },
 } satisfies Record<keyof RedisStreamsServerOptions, OptionRule>;
 
 /** Every client option, its default and its check. docs/configuration.md is held against this. */
 export const CLIENT_RULES = {
   ...connectionRules,
   service: { fault: nameFault },
-  timeout: { default: 30_000, fault: wholeNumber(1, MAX_MS, 'milliseconds') },
+  timeout: { default: 30_000, fault: wholeNumber(1, MAX_TIMER_MS, 'milliseconds') },
   maxQueued: { default: 10_000, fault: wholeNumber(0, 10_000_000, 'messages') },
   maxLength: { default: 1_000_000, fault: wholeNumber(1, Number.MAX_SAFE_INTEGER, 'entries') },
 } satisfies Record<keyof RedisStreamsClientOptions, OptionRule>;

@@ -5,6 +5,7 @@ import { IdSequence, randomId } from '../protocol/ids.js';
 import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { messageOf } from '../redis/redis-errors.js';
+import { loadAddMany } from '../redis/scripts/add-many.js';
 import { BurstLog } from '../util/burst-log.js';
 import { Shared, type Usage } from '../util/shared.js';
 import { pause, settledWithin } from '../util/time.js';
@@ -71,21 +72,30 @@ export class ClientSession extends Shared implements RequestHost {
    * @returns the request; `abandon()` ends it without a callback, at any time, also when it has ended
    */
   request(parts: RequestParts): OutgoingRequest {
-    const id = this.ids.next();
+    const id = parts.entry.id ?? this.newRequestId();
     parts.entry.id = id;
     parts.entry.reply = this.id;
     const request = new OutgoingRequest(id, parts, this);
     this.pending.set(id, request);
     this.replies.keepAtLeast(parts.settings.timeout);
     try {
-      this.enqueue(request, parts.settings);
+      this.outbox.add(request, parts.settings.maxQueued);
     } catch (error) {
       request.fail(error as Error);
     }
     return request;
   }
 
+  /** For a request whose id somebody has to see before it is sent. */
+  newRequestId(): string {
+    return this.ids.next();
+  }
+
+  /** Whether one more message may be written to a stream of the namespace. */
   admit(stream: string, maxLength: number, now: number): Promise<void> | undefined {
+    if (this.namespace.mismatch) {
+      return Promise.reject(this.namespace.mismatch);
+    }
     return this.lengths.admit(stream, maxLength, now);
   }
 
@@ -114,7 +124,7 @@ export class ClientSession extends Shared implements RequestHost {
         deadline: undefined,
         withdrawn: false,
         written: false,
-        prepare: (now) => this.topics.ensure(pattern) ?? this.lengths.admit(stream, settings.maxLength, now),
+        prepare: (now) => this.admit(stream, settings.maxLength, now) ?? this.topics.ensure(pattern),
         stored: () => {
           clearTimeout(timer);
           resolve();
@@ -123,7 +133,7 @@ export class ClientSession extends Shared implements RequestHost {
         unanswered: (cause) => fail(new OutcomeUnknownError(pattern, { cause })),
       };
       try {
-        this.enqueue(message, settings);
+        this.outbox.add(message, settings.maxQueued);
       } catch (error) {
         fail(error as Error);
       }
@@ -140,20 +150,34 @@ export class ClientSession extends Shared implements RequestHost {
   }
 
   protected async start(): Promise<void> {
-    this.usage = this.namespace.use();
-    await this.usage.ready;
+    const usage = this.namespace.use();
+    this.usage = usage;
+    // Everybody may leave while this waits, and others come, who start anew.
+    const assertCurrent = (): void => {
+      if (this.usage !== usage) {
+        throw new ConnectionClosedError('The connection was closed while it was being opened.');
+      }
+    };
     try {
-      await this.namespace.settingUp(() => this.replies.ensure());
+      await usage.ready;
+      assertCurrent();
+      await this.namespace.settingUp(() => this.prepare());
+      assertCurrent();
       if (!(await settledWithin(this.replies.start(), this.connectTimeout))) {
         throw new ConnectError(`The connection for replies did not open within ${this.connectTimeout} ms.`);
       }
+      assertCurrent();
     } catch (error) {
-      this.replies.stop();
-      this.usage.release();
+      if (this.usage === usage) {
+        this.replies.stop();
+      }
+      usage.release();
       throw error;
     }
     this.isStarted = true;
-    this.outbox.open();
+    if (this.namespace.commands.isReady) {
+      this.outbox.open();
+    }
   }
 
   protected stop(): void {
@@ -167,13 +191,13 @@ export class ClientSession extends Shared implements RequestHost {
     this.topics.forget();
     this.warnings.close();
     this.usage?.release();
+    this.usage = undefined;
   }
 
-  private enqueue(message: OutgoingMessage, settings: SendSettings): void {
-    if (this.namespace.mismatch) {
-      throw this.namespace.mismatch;
-    }
-    this.outbox.add(message, settings.maxQueued);
+  /** What must be there before the first message of a connection is written. */
+  private async prepare(): Promise<void> {
+    await loadAddMany(this.namespace.commands.client);
+    await this.replies.ensure();
   }
 
   /** After a reconnect: nothing may be written before the stream for its reply is there again. */
@@ -181,7 +205,7 @@ export class ClientSession extends Shared implements RequestHost {
     this.topics.forget();
     while (this.isStarted && this.namespace.commands.isReady) {
       try {
-        await this.replies.ensure();
+        await this.prepare();
         this.outbox.open();
         return;
       } catch (error) {

@@ -2,7 +2,7 @@ import { QueueFullError, RedisStreamsError } from '../errors.js';
 import { encodeEntry, type OutgoingEntry } from '../protocol/entry.js';
 import { addToBatch, fitsBatch, startBatch, type EntryBatch } from '../protocol/entry-batch.js';
 import type { CommandConnection } from '../redis/command-connection.js';
-import { commandFailure, isNoPermission } from '../redis/redis-errors.js';
+import { commandFailure, isScriptForbidden } from '../redis/redis-errors.js';
 import { addMany } from '../redis/scripts/add-many.js';
 import type { StreamLengths } from './stream-lengths.js';
 
@@ -79,8 +79,11 @@ export class Outbox {
 
   /** Takes a message in. Throws a `QueueFullError` when the outbox is shut and `maxQueued` messages wait already. */
   add(message: OutgoingMessage, maxQueued: number): void {
+    if (this.closedBy) {
+      throw this.closedBy;
+    }
     if (!this.opened && this.waiting.size >= maxQueued) {
-      throw new QueueFullError(maxQueued);
+      throw new QueueFullError(message.entry.pattern, maxQueued);
     }
     this.waiting.add(message);
     this.schedule();
@@ -196,15 +199,16 @@ export class Outbox {
   ): void {
     addMany(this.commands.client, stream, shared, ownFields, values).then(
       (length) => {
-        this.lengths.learn(stream, length);
+        if (length >= 0) {
+          this.lengths.learn(stream, length);
+        }
         for (const message of messages) {
           message.stored();
         }
       },
       (error: unknown) => {
-        if (isNoPermission(error)) {
-          // Scripts may be what this user must not run; nothing was stored, so each is tried as a command, and what
-          // really is forbidden fails there.
+        if (isScriptForbidden(error)) {
+          // Nothing was stored, so each is tried as a command.
           this.scriptsAllowed = false;
           this.putBack(messages);
         } else {

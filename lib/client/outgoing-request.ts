@@ -78,7 +78,15 @@ export class OutgoingRequest extends PendingRequest implements OutgoingMessage {
 
   /** No reply in time. */
   timeOut(): void {
-    this.fail(new RequestTimeoutError(this.pattern, this.service, this.settings.timeout, this.written));
+    this.fail(
+      new RequestTimeoutError(
+        this.pattern,
+        this.service,
+        this.settings.timeout,
+        this.written,
+        this.valuesReceived,
+      ),
+    );
   }
 
   protected onEnd(): void {

@@ -44,6 +44,11 @@ export abstract class PendingRequest {
   /** Called once, when nothing more will be given to the callback. */
   protected abstract onEnd(): void;
 
+  /** How many of several values have arrived. */
+  get valuesReceived(): number {
+    return this.nextSeq;
+  }
+
   /** Takes a frame with its payload. */
   receive(frame: Frame, payload: Buffer): void {
     if (this.ended) {
@@ -126,10 +131,9 @@ export abstract class PendingRequest {
     try {
       const packet = make();
       if (isPromise(packet)) {
-        return packet.then(
-          (resolved) => this.deliver(resolved),
-          (error: unknown) => this.deliver({ err: asError(error), isDisposed: true }),
-        );
+        return packet
+          .then((resolved) => this.deliver(resolved))
+          .catch((error: unknown) => this.deliver({ err: asError(error), isDisposed: true }));
       }
       this.deliver(packet);
     } catch (error) {

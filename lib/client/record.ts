@@ -2,14 +2,26 @@ import { ConfigurationError } from '../errors.js';
 import { assertTimeout } from '../options.js';
 import { areHeaders, type MessageHeaders } from '../protocol/entry.js';
 
+const RECORD = Symbol.for('nestjs-redis-streams:record');
+
 /** Data with headers and settings of its own, for `send()` and `emit()`. Made by `RedisStreamsRecordBuilder`. */
 export class RedisStreamsRecord<T = unknown> {
+  static {
+    // By which a record is known, also one that the other build of this package (ESM, CommonJS) has made.
+    Object.defineProperty(this.prototype, RECORD, { value: true });
+  }
+
   constructor(
     readonly data: T,
     readonly headers: MessageHeaders | undefined,
     /** Milliseconds; overrides the client's `timeout`. */
     readonly timeout: number | undefined,
   ) {}
+}
+
+/** Whether a payload is a record. */
+export function isRecord(value: unknown): value is RedisStreamsRecord {
+  return typeof value === 'object' && value !== null && RECORD in value;
 }
 
 /**

@@ -24,7 +24,7 @@ import { settledWithin } from '../util/time.js';
 import { ClientSession } from './client-session.js';
 import type { OutgoingRequest, SendSettings } from './outgoing-request.js';
 import type { ReplyHandling, ReplyPacket } from './pending-request.js';
-import { RedisStreamsRecord } from './record.js';
+import { isRecord } from './record.js';
 import {
   TransportEvents,
   type RedisStreamsEvents,
@@ -62,6 +62,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   private readonly publishing = new Set<Promise<void>>();
   private inbox: string | undefined;
   private attempt: Attempt | undefined;
+  private closing: Promise<void> | undefined;
 
   /**
    * Throws a `ConfigurationError` for options that cannot be used. Opens no connection.
@@ -100,7 +101,12 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
    * Fails what is pending with a `ConnectionClosedError`, waits up to two seconds for emitted events to be stored, and
    * disconnects. Never rejects. The next message connects again.
    */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.closing ??= this.shutDown().finally(() => (this.closing = undefined));
+    return this.closing;
+  }
+
+  private async shutDown(): Promise<void> {
     const { attempt } = this;
     if (!attempt) {
       return;
@@ -154,7 +160,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
       }
     };
     try {
-      const content = this.contentOf(packet);
+      const content = this.contentOf(packet, true);
       if (isPromise(content)) {
         content.then(start).catch((error: unknown) => callback({ err: error }));
       } else {
@@ -185,7 +191,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   }
 
   private async publishEvent(packet: OutgoingPacket): Promise<void> {
-    await this.session.publish(await this.contentOf(packet), this.settingsFor(packet));
+    await this.session.publish(await this.contentOf(packet, false), this.settingsFor(packet));
   }
 
   private begin(): Attempt {
@@ -194,6 +200,8 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
       if (this.attempt === attempt) {
         this.attempt = undefined;
       }
+      // emit() connects first: when nobody has subscribed to what it returned, this line is all that tells.
+      this.failures.report('Connecting failed', String(error));
       throw error;
     });
     return attempt;
@@ -228,24 +236,27 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
 
   private settingsFor(packet: OutgoingPacket): SendSettings {
     const { data } = packet;
-    return data instanceof RedisStreamsRecord && data.timeout !== undefined
+    return isRecord(data) && data.timeout !== undefined
       ? { ...this.options, timeout: data.timeout }
       : this.options;
   }
 
   /** Everything of an entry that does not depend on when it is written. */
-  private contentOf(packet: OutgoingPacket): OutgoingEntry | Promise<OutgoingEntry> {
-    const record = packet.data instanceof RedisStreamsRecord ? packet.data : undefined;
+  private contentOf(packet: OutgoingPacket, isRequest: boolean): OutgoingEntry | Promise<OutgoingEntry> {
+    const record = isRecord(packet.data) ? packet.data : undefined;
     const data: unknown = record ? record.data : packet.data;
     const pattern = this.routeOf(packet);
     const headers = mergeHeaders(packet.metadata, record?.headers);
     if (!this.options.serializer) {
       return this.makeContent(pattern, data, headers, false);
     }
-    const serialized: unknown = this.options.serializer.serialize({ ...packet, data }, { pattern });
+    // A serializer tells a request from an event by its id.
+    const id = isRequest ? this.session.newRequestId() : undefined;
+    const whole = id === undefined ? { ...packet, data } : { ...packet, data, id };
+    const serialized: unknown = this.options.serializer.serialize(whole, { pattern });
     return isPromise(serialized)
-      ? serialized.then((value: unknown) => this.makeContent(pattern, value, headers, true))
-      : this.makeContent(pattern, serialized, headers, true);
+      ? serialized.then((value: unknown) => ({ ...this.makeContent(pattern, value, headers, true), id }))
+      : { ...this.makeContent(pattern, serialized, headers, true), id };
   }
 
   private makeContent(

@@ -4,6 +4,7 @@ import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import type { Log } from '../redis/log.js';
 import { messageOf } from '../redis/redis-errors.js';
 import { nextEntryId, type StreamBatch } from '../redis/replies.js';
+import { execute } from '../redis/transaction.js';
 
 /** Entries taken at a time; each may be 1 MiB. */
 const READ_COUNT = 200;
@@ -48,21 +49,19 @@ export class ReplyStream {
       return;
     }
     // An empty stream, without an entry that a reader would have to pass over.
-    const results = await client
-      .multi()
-      .xgroup('CREATE', this.key, 'new', '0', 'MKSTREAM')
-      .xgroup('DESTROY', this.key, 'new')
-      .pexpire(this.key, this.keepFor)
-      .exec();
-    const failed = results?.find(([error]) => error)?.[0];
-    if (failed) {
-      throw failed;
-    }
+    await execute(
+      client
+        .multi()
+        .xgroup('CREATE', this.key, 'new', '0', 'MKSTREAM')
+        .xgroup('DESTROY', this.key, 'new')
+        .pexpire(this.key, this.keepFor),
+    );
     this.readFromBeginning();
   }
 
   /** Starts reading; resolves once the first read has been written. */
   async start(): Promise<void> {
+    this.reader?.close();
     this.reader = new BlockingReader({
       role: 'replies',
       factory: this.namespace.factory,

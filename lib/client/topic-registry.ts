@@ -1,4 +1,5 @@
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import { execute } from '../redis/transaction.js';
 
 /** Patterns come from the application and may be many; what is forgotten is only registered again. */
 const MAX_REMEMBERED = 10_000;
@@ -39,15 +40,12 @@ export class TopicRegistry {
     // Asked first, so that a topic is announced once and not by every publisher. Two at the same time announce it
     // twice, which does no harm; the other order could leave it registered but never announced.
     if ((await commands.client.sismember(keys.topics, pattern)) === 0) {
-      const results = await commands.client
-        .multi()
-        .xadd(keys.announce, 'MAXLEN', '~', MAX_ANNOUNCEMENTS, '*', 'topic', pattern)
-        .sadd(keys.topics, pattern)
-        .exec();
-      const failed = results?.find(([error]) => error)?.[0];
-      if (failed) {
-        throw failed;
-      }
+      await execute(
+        commands.client
+          .multi()
+          .xadd(keys.announce, 'MAXLEN', '~', MAX_ANNOUNCEMENTS, '*', 'topic', pattern)
+          .sadd(keys.topics, pattern),
+      );
     }
     if (this.registered.size >= MAX_REMEMBERED) {
       this.registered.clear();

@@ -43,7 +43,9 @@ export class RedisStreamsHub implements OnApplicationShutdown {
       }
     }
     const { service: _, ...defaults } = pickOptions<RedisStreamsClientOptions>(this.options, CLIENT_RULES);
-    const client = new RedisStreamsClient({ ...defaults, ...own }, this.session);
+    // An option that is there but undefined must not hide the module's.
+    const given = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
+    const client = new RedisStreamsClient({ ...defaults, ...given }, this.session);
     this.clients.push(client);
     return client;
   }

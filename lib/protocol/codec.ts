@@ -28,7 +28,11 @@ export function encodeValue(codec: Codec, value: unknown, what: string): Payload
     return EMPTY_PAYLOAD;
   }
   try {
-    return codec.encode(value);
+    const payload: unknown = codec.encode(value);
+    if (!(typeof payload === 'string' || payload instanceof Uint8Array) || payload.length === 0) {
+      throw new TypeError('encode() must return a string or Uint8Array that is not empty');
+    }
+    return payload;
   } catch (cause) {
     throw new SerializationError(`${what} cannot be encoded as ${codec.name}: ${reasonOf(cause)}`, { cause });
   }

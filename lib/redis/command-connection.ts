@@ -5,7 +5,7 @@ import type { ConnectionFactory } from './connection-factory.js';
 import type { Log } from './log.js';
 import { openRedis } from './open-redis.js';
 import { messageOf } from './redis-errors.js';
-import { settledWithin } from '../util/time.js';
+import { pause, settledWithin } from '../util/time.js';
 
 /** What happens to a connection, for those who write to it. */
 export interface ConnectionEvents {
@@ -24,6 +24,9 @@ export interface ConnectionEvents {
  */
 const PING_AFTER_MS = 5_000;
 const ANSWER_WITHIN_MS = 5_000;
+
+/** After this time of trying to connect, it is said that Redis cannot be reached yet. */
+const NOT_YET_AFTER_MS = 1_000;
 
 interface Corkable {
   cork(): void;
@@ -85,8 +88,22 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
     return this.opening;
   }
 
+  /** Resolves once commands can be written, or when the time is up; to whether they can. */
+  async whenReady(withinMs: number): Promise<boolean> {
+    if (!this.usable) {
+      const waited = new AbortController();
+      const onReady = (): void => waited.abort();
+      this.once('ready', onReady);
+      await pause(withinMs, waited.signal);
+      this.off('ready', onReady);
+    }
+    return this.usable;
+  }
+
   /** Closes the connection at once. Unanswered commands are rejected. */
   close(): void {
+    this.lostAt = undefined;
+    this.lastError = undefined;
     this.opening = undefined;
     this.usable = false;
     clearTimeout(this.pingTimer);
@@ -162,6 +179,13 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
     redis.on('error', (error: unknown) => (this.lastError = error));
     redis.on('ready', () => this.onReady(redis));
     redis.on('close', () => this.onClose(redis));
+    const notYet = setTimeout(
+      () =>
+        this.log.warn(
+          `Redis at ${this.factory.address} is not reachable yet (${messageOf(this.lastError ?? 'no answer')}); trying for ${this.connectTimeout} ms`,
+        ),
+      NOT_YET_AFTER_MS,
+    );
     try {
       await openRedis(redis, this.factory.address, this.connectTimeout);
     } catch (error) {
@@ -169,6 +193,8 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
         this.redis = undefined;
       }
       throw error;
+    } finally {
+      clearTimeout(notYet);
     }
     if (this.redis !== redis) {
       throw new ConnectionClosedError('The connection to Redis was closed while it was being opened.');

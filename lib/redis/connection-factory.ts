@@ -1,6 +1,5 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { ConfigurationError } from '../errors.js';
-import { Backoff } from '../util/time.js';
 
 /**
  * Where Redis is: a URL, ioredis options, an ioredis instance (its settings are taken for connections of our own; it
@@ -32,6 +31,7 @@ const REQUIRED = {
   maxRetriesPerRequest: 0,
   enableAutoPipelining: false,
   autoResubscribe: false,
+  stringNumbers: false,
   commandTimeout: undefined,
   socketTimeout: undefined,
   blockingTimeout: undefined,
@@ -42,43 +42,49 @@ export class ConnectionFactory {
   /** Where Redis is, for messages; never with credentials. */
   readonly address: string;
   private readonly option: RedisConnectionOption;
+  private readonly made = new WeakSet<Redis>();
 
   /** Throws a `ConfigurationError` for a connection that cannot be used. Opens nothing. */
   constructor(option: RedisConnectionOption | undefined) {
-    this.option = option ?? process.env['REDIS_URL'] ?? DEFAULT_URL;
+    // An empty variable is how many tools unset one.
+    const fromEnvironment = process.env['REDIS_URL'] === '' ? undefined : process.env['REDIS_URL'];
+    this.option = option ?? fromEnvironment ?? DEFAULT_URL;
     this.address =
       typeof this.option === 'function' ? 'the given connection' : addressOf(this.create('commands'));
   }
 
   /** Makes a connection that has not been opened yet. */
   create(role: ConnectionRole): Redis {
-    const redis = make(this.option, {
+    const overrides: RedisOptions = {
       ...REQUIRED,
-      retryStrategy: reconnectDelay(),
+      retryStrategy: reconnectDelay,
       disconnectTimeout: DISCONNECT_WITHIN_MS,
       connectionName: `nestjs-redis-streams:${role}`,
-    });
-    assertUsable(redis);
+    };
+    const redis = make(this.option, overrides);
+    assertUsable(redis, overrides);
+    if (this.made.has(redis)) {
+      throw new ConfigurationError(
+        "Option 'connection': the function must make a new instance each time; a blocking read needs a connection of its own.",
+      );
+    }
+    this.made.add(redis);
     return redis;
   }
 }
 
 /** Grows from 50 ms to 2 s and never gives up: a service has nothing better to do than to wait for its Redis. */
-function reconnectDelay(): (attempt: number) => number {
-  return (attempt) => {
-    const backoff = new Backoff();
-    let delay = 0;
-    for (let i = 0; i < Math.min(attempt, 8); i++) {
-      delay = backoff.next();
-    }
-    return delay;
-  };
+function reconnectDelay(attempt: number): number {
+  return Math.min(2_000, 50 * 2 ** Math.min(attempt - 1, 20));
 }
 
 function make(option: RedisConnectionOption, overrides: RedisOptions): Redis {
   if (typeof option === 'string') {
     assertUrl(option);
-    return new Redis(option, overrides);
+    const redis = new Redis(option, overrides);
+    // What the query of a URL says would win otherwise.
+    Object.assign(redis.options, overrides);
+    return redis;
   }
   if (typeof option === 'function') {
     return option(overrides);
@@ -86,6 +92,11 @@ function make(option: RedisConnectionOption, overrides: RedisOptions): Redis {
   if (isClient(option)) {
     assertNotCluster(option);
     return option.duplicate(overrides);
+  }
+  if ('url' in option) {
+    throw new ConfigurationError(
+      "Option 'connection' has no 'url': give the URL itself, as in connection: 'redis://localhost:6379'.",
+    );
   }
   return new Redis({ ...option, ...overrides });
 }
@@ -102,6 +113,11 @@ function assertUrl(url: string): void {
       "Option 'connection': the URL must begin with redis://, rediss://, unix:// or / (a socket's path).",
     );
   }
+  if (!url.startsWith('/') && !URL.canParse(url)) {
+    throw new ConfigurationError(
+      "Option 'connection' is not a valid URL: check host and port, and that special characters in the password are percent-encoded.",
+    );
+  }
 }
 
 function assertNotCluster(redis: object): void {
@@ -112,7 +128,7 @@ function assertNotCluster(redis: object): void {
   }
 }
 
-function assertUsable(redis: Redis): void {
+function assertUsable(redis: Redis, overrides: RedisOptions): void {
   if (!isClient(redis)) {
     throw new ConfigurationError("Option 'connection': the function must return an ioredis instance.");
   }
@@ -123,20 +139,24 @@ function assertUsable(redis: Redis): void {
         `to all commands. Use the option 'namespace' to keep deployments apart.`,
     );
   }
-  for (const [name, value] of Object.entries(REQUIRED)) {
-    if (redis.options[name as keyof typeof REQUIRED] !== value) {
+  if (Number.isNaN(redis.options.db)) {
+    throw new ConfigurationError("Option 'connection': the database in the URL's path must be a number.");
+  }
+  const { retryStrategy } = overrides;
+  for (const [name, value] of Object.entries({ ...REQUIRED, retryStrategy })) {
+    if (redis.options[name as keyof RedisOptions] !== value) {
       throw new ConfigurationError(
         `Option 'connection': the function must pass on the options it is given: new Redis({ ...yours, ...options }). ` +
-          `'${name}' is not ${String(value)}.`,
+          `'${name}' is not what it must be.`,
       );
     }
   }
 }
 
 function addressOf(redis: Redis): string {
-  const { sentinels, name, path, host, port } = redis.options;
+  const { sentinels, name, path, host, port, db } = redis.options;
   if (sentinels) {
     return `Sentinel master '${name}'`;
   }
-  return path ?? `${host}:${port}`;
+  return path ?? `${host}:${port}${db ? `/${db}` : ''}`;
 }

@@ -1,6 +1,7 @@
 import { LayoutMismatchError } from '../errors.js';
 import type { CommandConnection } from './command-connection.js';
 import type { Keys } from './keys.js';
+import { execute } from './transaction.js';
 
 /** The format of keys and entries that this version writes, and the newest that it reads. */
 const FORMAT = 1;
@@ -30,13 +31,9 @@ export async function checkLayout(connection: CommandConnection, keys: Keys): Pr
     transaction.hsetnx(keys.layout, field, String(value));
   }
   transaction.hgetall(keys.layout);
-  const results = (await transaction.exec()) ?? [];
-  const [error, found] = results[results.length - 1] ?? [new Error('no answer'), undefined];
-  if (error) {
-    throw error;
-  }
-  compare(keys, found as Record<string, string>);
-  return results[0]?.[1] === 1;
+  const answers = await execute(transaction);
+  compare(keys, answers[answers.length - 1] as Record<string, string>);
+  return answers[0] === 1;
 }
 
 function compare(keys: Keys, found: Record<string, string>): void {

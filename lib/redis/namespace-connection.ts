@@ -35,6 +35,7 @@ export class NamespaceConnection extends Shared {
   readonly clock = new RedisClock();
   /** Why the namespace may not be used at present. */
   mismatch: LayoutMismatchError | undefined;
+  private readonly connectTimeout: number;
   private readonly forgottenListeners = new Set<() => void>();
   private timer: NodeJS.Timeout | undefined;
 
@@ -43,6 +44,7 @@ export class NamespaceConnection extends Shared {
     private readonly log: Log,
   ) {
     super();
+    this.connectTimeout = options.connectTimeout;
     this.factory = new ConnectionFactory(options.connection);
     this.commands = new CommandConnection(this.factory, options.connectTimeout, log);
     this.keys = new Keys(options.namespace);
@@ -69,6 +71,8 @@ export class NamespaceConnection extends Shared {
       await checkLayout(this.commands, this.keys);
       await this.clock.synchronize(this.commands);
     });
+    clearInterval(this.timer);
+    this.mismatch = undefined;
     this.timer = setInterval(() => void this.check(), CHECK_EVERY_MS);
     // A look at the layout is no reason to keep a process alive; the connection is.
     this.timer.unref();
@@ -77,6 +81,8 @@ export class NamespaceConnection extends Shared {
   /** Runs what belongs to opening a connection. Whatever it fails with is a `ConnectError`, or an error of ours. */
   async settingUp(work: () => Promise<void>): Promise<void> {
     try {
+      // Others may have opened the connection long ago, and it may just be away.
+      await this.commands.whenReady(this.connectTimeout);
       await work();
     } catch (error) {
       throw ConnectError.from(error, this.factory.address, messageOf(error));
@@ -102,7 +108,7 @@ export class NamespaceConnection extends Shared {
       }
       if (isNew) {
         this.log.warn(
-          `Redis has lost the namespace '${this.keys.namespace}' (FLUSHALL, or another server): it is set up again`,
+          `Redis has lost the namespace '${this.keys.namespace}' and all messages in it (restarted without persistence, FLUSHALL, or another server): it is set up again`,
         );
         for (const listener of this.forgottenListeners) {
           listener();

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import { ConnectError } from '../errors.js';
-import { isAuthenticationError, messageOf } from './redis-errors.js';
+import { isAuthenticationError, isSelectError, messageOf } from './redis-errors.js';
 
 /**
  * Opens a connection and waits until it is usable. While Redis is away it is tried again until the time is up.
@@ -16,7 +16,7 @@ export async function openRedis(redis: Redis, address: string, timeoutMs: number
       const onEnd = (): void => finish(reject);
       const onError = (error: unknown): void => {
         lastError = error;
-        if (isAuthenticationError(error)) {
+        if (isAuthenticationError(error) || isSelectError(error)) {
           finish(reject);
         }
       };
@@ -33,11 +33,21 @@ export async function openRedis(redis: Redis, address: string, timeoutMs: number
     redis.disconnect();
     const reason = lastError === undefined ? '' : `: ${messageOf(lastError)}`;
     throw new ConnectError(
-      isAuthenticationError(lastError)
-        ? `Redis at ${address} refused the connection${reason}`
+      isAuthenticationError(lastError) || isSelectError(lastError)
+        ? `Redis at ${address} refused the connection${reason}. ` +
+            `Check user, password and database in the option 'connection'.`
         : `Cannot connect to Redis at ${address} within ${timeoutMs} ms${reason}. ` +
             `Check the option 'connection', and that Redis is running.`,
-      { cause: lastError },
+      { cause: withoutCommand(lastError) },
     );
   }
+}
+
+/** ioredis attaches the command that failed, and with AUTH or HELLO the password, which an error must not carry into a log. */
+function withoutCommand(error: unknown): unknown {
+  if (!(error instanceof Error)) {
+    return error;
+  }
+  const { name, message, code } = error as Error & { code?: unknown };
+  return Object.assign(new Error(message), { name, ...(code === undefined ? {} : { code }) });
 }

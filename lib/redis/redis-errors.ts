@@ -43,6 +43,11 @@ export function isNoScript(error: unknown): boolean {
   return errorWord(error) === 'NOSCRIPT';
 }
 
+/** The ACL user may not run scripts at all, rather than what a script does. */
+export function isScriptForbidden(error: unknown): boolean {
+  return isNoPermission(error) && messageOf(error).includes("'eval");
+}
+
 /** The ACL user may not do this. */
 export function isNoPermission(error: unknown): boolean {
   return errorWord(error) === 'NOPERM';
@@ -53,6 +58,11 @@ export function isAuthenticationError(error: unknown): boolean {
   return (
     ['WRONGPASS', 'NOAUTH', 'NOPERM'].includes(errorWord(error)) || /invalid password/i.test(messageOf(error))
   );
+}
+
+/** The database does not exist, or may not be used. ioredis would go on in database 0. */
+export function isSelectError(error: unknown): boolean {
+  return isReplyError(error) && (error as { command?: { name?: string } }).command?.name === 'select';
 }
 
 /** An error's message, whatever was thrown. */

@@ -27,6 +27,8 @@ export function openDelivery(stream: string, { id, fields }: StreamEntry, isInbo
     entry.id = undefined;
     entry.reply = undefined;
   }
-  const deadline = entry.ttl === undefined ? undefined : entryTime(id) + entry.ttl;
+  // Nobody waits for an event: it is handled however late.
+  const isTimed = entry.reply !== undefined && entry.ttl !== undefined;
+  const deadline = isTimed ? entryTime(id) + entry.ttl! : undefined;
   return { stream, id, entry, deliveries: 1, deadline, isInbox };
 }

@@ -58,7 +58,7 @@ export class Dispatcher implements RequestListener {
   private readonly executionDeps: RequestExecutionDeps;
   private readonly running = new Set<Execution>();
   /** Events that were read beyond the free slots: COUNT is for each stream of a read. */
-  private readonly backlog: { stream: string; entry: StreamEntry }[] = [];
+  private readonly backlog: Delivery[] = [];
   private readonly failures: BurstLog;
 
   constructor(private readonly deps: DispatcherDeps) {
@@ -68,11 +68,18 @@ export class Dispatcher implements RequestListener {
     this.decoder = new PayloadDecoder(options.codec, deps.deserializer, options.deserializer !== undefined);
     this.executionDeps = {
       clock: deps.namespace.clock,
+      onTeardownError: this.onTeardownError,
       responder: {
         replies,
         serializer: options.serializer,
         maxPayloadBytes: options.maxPayloadBytes,
         instance: instance.random,
+        clock: deps.namespace.clock,
+        onUnwritable: (pattern, error) =>
+          this.failures.report(
+            'Unwritable replies',
+            `A reply to '${pattern}' could not be written: ${messageOf(error)}`,
+          ),
       },
       listener: this,
     };
@@ -83,8 +90,11 @@ export class Dispatcher implements RequestListener {
   takeInbox(batches: StreamBatch[]): void {
     for (const { stream, entries } of batches) {
       for (const entry of entries) {
-        this.requestSlots.take();
-        this.dispatch(stream, entry, true, this.requestSlots);
+        const delivery = this.open(stream, entry, true);
+        if (delivery) {
+          this.requestSlots.take();
+          this.dispatch(delivery, this.requestSlots);
+        }
       }
     }
   }
@@ -93,7 +103,10 @@ export class Dispatcher implements RequestListener {
   takeTopics(batches: StreamBatch[]): void {
     for (const { stream, entries } of batches) {
       for (const entry of entries) {
-        this.backlog.push({ stream, entry });
+        const delivery = this.open(stream, entry, false);
+        if (delivery) {
+          this.backlog.push(delivery);
+        }
       }
     }
     this.startBacklog();
@@ -106,9 +119,14 @@ export class Dispatcher implements RequestListener {
 
   /** Resolves when nothing runs or waits to run. */
   async whenIdle(): Promise<void> {
-    while (!this.requestSlots.isIdle || !this.eventSlots.isIdle || this.backlog.length > 0) {
+    while (!this.requestSlots.isIdle || !this.eventSlots.isIdle) {
       await Promise.all([this.requestSlots.whenIdle(), this.eventSlots.whenIdle()]);
     }
+  }
+
+  /** What is being handled, for a person: `'pattern' (entry id)`. */
+  describeRunning(): string[] {
+    return [...this.running].map(({ delivery }) => `'${delivery.entry.pattern}' (entry ${delivery.id})`);
   }
 
   /** Ends what still runs, without a result: it stays pending. */
@@ -122,24 +140,25 @@ export class Dispatcher implements RequestListener {
 
   private startBacklog(): void {
     while (this.backlog.length > 0 && this.eventSlots.free > 0) {
-      const { stream, entry } = this.backlog.shift()!;
       this.eventSlots.take();
-      this.dispatch(stream, entry, false, this.eventSlots);
+      this.dispatch(this.backlog.shift()!, this.eventSlots);
     }
   }
 
-  private dispatch(stream: string, raw: StreamEntry, isInbox: boolean, slots: Slots): void {
-    let delivery: Delivery;
+  /** Before a slot is taken: what cannot be read needs none. */
+  private open(stream: string, entry: StreamEntry, isInbox: boolean): Delivery | undefined {
     try {
-      delivery = openDelivery(stream, raw, isInbox);
+      return openDelivery(stream, entry, isInbox);
     } catch (error) {
       this.failures.report(
         'Malformed entries',
-        `Entry ${raw.id} of '${stream}' stays pending: ${messageOf(error)}`,
+        `Entry ${entry.id} of '${stream}' stays pending: ${messageOf(error)}`,
       );
-      this.release(slots);
-      return;
+      return undefined;
     }
+  }
+
+  private dispatch(delivery: Delivery, slots: Slots): void {
     if (this.deps.options.acknowledge === 'on-receipt') {
       void this.startOnReceipt(delivery, slots);
     } else {
@@ -208,7 +227,7 @@ export class Dispatcher implements RequestListener {
   }
 
   private async handleEvent(delivery: Delivery, slots: Slots): Promise<void> {
-    const execution = new Execution(delivery, this.deps.namespace.clock);
+    const execution = new Execution(delivery, this.deps.namespace.clock, this.onTeardownError);
     try {
       const handlers = this.eventHandlers(delivery);
       await this.run(execution, async (data, context) => {
@@ -288,13 +307,21 @@ export class Dispatcher implements RequestListener {
     return INTERNAL_ERROR;
   }
 
+  private readonly onTeardownError = (error: unknown, { entry }: Delivery): void => {
+    this.failures.report(
+      'Failed teardowns',
+      `The handler of '${entry.pattern}' failed while it was being stopped: ${describeError(error)}`,
+    );
+  };
+
   private reportFailedEvent({ entry, stream, id }: Delivery, error: unknown): void {
     const pending =
       this.deps.options.acknowledge === 'after-handler'
         ? 'stays pending'
         : 'is lost, since it was acknowledged on receipt';
     this.failures.report(
-      'Failed events',
+      // Patterns that have a handler are few; others come from outside.
+      this.deps.handlers.event(entry.pattern) ? `Failed events '${entry.pattern}'` : 'Failed events',
       `Event '${entry.pattern}' (entry ${id} of '${stream}') failed and ${pending}: ${describeError(error)}`,
     );
   }

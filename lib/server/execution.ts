@@ -14,6 +14,8 @@ export class Execution {
   constructor(
     readonly delivery: Delivery,
     private readonly clock: RedisClock,
+    /** Told of what a handler's observable throws when it is unsubscribed from; nobody else could be. */
+    private readonly onTeardownError: (error: unknown, delivery: Delivery) => void,
   ) {}
 
   get isRevoked(): boolean {
@@ -56,7 +58,10 @@ export class Execution {
     try {
       const result: unknown = await handler(data, context);
       if (isObservable(result)) {
-        await this.follow(result, () => true);
+        const hasCompleted = await this.follow(result, () => true);
+        if (!hasCompleted) {
+          return { error: new ConnectionClosedError('The handler was stopped before it had finished.') };
+        }
       }
       return undefined;
     } catch (error) {
@@ -74,8 +79,12 @@ export class Execution {
       // Takes the real one in, and ends it at once if it is over by then: some emit while they are being subscribed to.
       const subscription = new Subscription();
       const stop = (): void => {
-        subscription.unsubscribe();
         resolve(false);
+        try {
+          subscription.unsubscribe();
+        } catch (error) {
+          this.onTeardownError(error, this.delivery);
+        }
       };
       this.lifetime.whenAborted(stop);
       subscription.add(

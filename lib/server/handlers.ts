@@ -33,6 +33,11 @@ export class Handlers {
     return this.events.get(route);
   }
 
+  /** How many patterns have a message handler. */
+  get requestCount(): number {
+    return this.requests.size;
+  }
+
   /** All patterns that have an event handler. */
   get eventRoutes(): string[] {
     return [...this.events.keys()];

@@ -1,4 +1,5 @@
 import type { CommandConnection } from '../redis/command-connection.js';
+import { isNoPermission } from '../redis/redis-errors.js';
 import { isEarlier, parsePendingIds } from '../redis/replies.js';
 
 /** Settled entries are removed after this many, or this many milliseconds. */
@@ -7,6 +8,9 @@ const CLEAN_EVERY_MS = 100;
 
 /** How many settled entries may stay behind one that is not, before they are removed one by one. */
 const MAX_LEFT_BEHIND = 1_000;
+
+/** Ids in one XDEL. */
+const MAX_PER_COMMAND = 1_000;
 
 /** What a cleaner is made from. */
 export interface InboxCleanerOptions {
@@ -33,6 +37,7 @@ export class InboxCleaner {
   private timer: NodeJS.Timeout | undefined;
   private isCleaning = false;
   private isClosed = false;
+  private mayTrim = true;
 
   constructor(private readonly options: InboxCleanerOptions) {}
 
@@ -43,7 +48,7 @@ export class InboxCleaner {
     }
     this.fresh += ids.length;
     if (this.fresh >= CLEAN_EVERY_ENTRIES) {
-      this.start(this.trim);
+      this.start(this.mayTrim ? this.trim : this.delete);
     } else {
       this.cleanLater(CLEAN_EVERY_MS);
     }
@@ -76,13 +81,14 @@ export class InboxCleaner {
     void remove(ids)
       .catch((error: unknown) => {
         again = this.options.onFailure(error);
-        return ids;
+        // What is not allowed never will be; the entries are acknowledged, and only their removal is lost.
+        return isNoPermission(error) ? [] : ids;
       })
       .then((left) => {
         this.isCleaning = false;
         if (!this.isClosed) {
           this.options.onRemoved(ids.length - left.length);
-          this.ids.push(...left);
+          this.ids = left.concat(this.ids);
           this.cleanLater(again);
         }
       });
@@ -90,20 +96,39 @@ export class InboxCleaner {
 
   /** @returns the entries that are still there */
   private readonly trim = async (ids: string[]): Promise<string[]> => {
-    const { commands, stream, group } = this.options;
-    const [oldest] = parsePendingIds(await commands.client.xpending(stream, group, '-', '+', 1));
+    let oldest: string | undefined;
+    try {
+      oldest = await this.trimToOldestPending();
+    } catch (error) {
+      if (!isNoPermission(error)) {
+        throw error;
+      }
+      this.mayTrim = false;
+    }
     if (oldest === undefined) {
       return this.delete(ids);
     }
-    await commands.client.xtrim(stream, 'MINID', oldest);
-    const left = ids.filter((id) => !isEarlier(id, oldest));
+    const trimmed = oldest;
+    const left = ids.filter((id) => !isEarlier(id, trimmed));
     return left.length < MAX_LEFT_BEHIND ? left : this.delete(left);
   };
+
+  /** @returns the oldest pending entry; `undefined` where there is none, and nothing was trimmed */
+  private async trimToOldestPending(): Promise<string | undefined> {
+    const { commands, stream, group } = this.options;
+    const [oldest] = parsePendingIds(await commands.client.xpending(stream, group, '-', '+', 1));
+    if (oldest !== undefined) {
+      await commands.client.xtrim(stream, 'MINID', oldest);
+    }
+    return oldest;
+  }
 
   /** @returns the entries that are still there: none */
   private readonly delete = async (ids: string[]): Promise<string[]> => {
     const { commands, stream } = this.options;
-    await commands.client.xdel(stream, ...ids);
+    for (let i = 0; i < ids.length; i += MAX_PER_COMMAND) {
+      await commands.client.xdel(stream, ...ids.slice(i, i + MAX_PER_COMMAND));
+    }
     return [];
   };
 

@@ -1,9 +1,7 @@
 import { DeadlineExceededError } from '../errors.js';
 import type { RedisClock } from '../redis/clock.js';
+import { MAX_TIMER_MS } from '../util/time.js';
 import type { Delivery } from './delivery.js';
-
-/** Timers of Node are 32-bit; a deadline further away than this (24 days) does not abort anything. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * How long a message's handlers may go on. Aborted at the request's deadline, or when the instance stops waiting for them. Costs

@@ -175,6 +175,11 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
       throw error;
     }
     this.events.follow();
+    const { requestCount, eventRoutes } = this.handlers;
+    this.logger.log(
+      `Service '${service}' listens on Redis at ${this.namespace.factory.address}, namespace '${this.options.namespace}': ` +
+        `${requestCount} request patterns, ${eventRoutes.length} event patterns (instance ${this.worker.instance})`,
+    );
   }
 
   private createWorker(service: string): Worker {

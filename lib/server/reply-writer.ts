@@ -26,7 +26,7 @@ export type ReplyOutcome =
 
 /** Who is told what becomes of a reply. */
 export interface ReplyOwner {
-  /** Redis has answered, whatever it said. Comes before `replySettled`, and perhaps twice. */
+  /** Redis has stored it, or has found no stream for it. Comes before `replySettled`, and perhaps twice. */
   replyAnswered(reply: Reply): void;
   /** Called once. */
   replySettled(reply: Reply, outcome: ReplyOutcome): void;
@@ -38,8 +38,8 @@ export interface Reply {
   /** Fields and values, alternating. */
   frames: (string | Buffer)[];
   bytes: number;
-  /** By Redis' clock; `undefined`: there is none. */
-  deadline: number | undefined;
+  /** By Redis' clock: until then it is tried to store it. */
+  deadline: number;
   readonly owner: ReplyOwner;
   /** Whether it holds the request's last frame. */
   isLast: boolean;
@@ -191,7 +191,7 @@ export class ReplyWriter {
     }
     const now = this.namespace.clock.now();
     const again = replies.filter((reply) => {
-      const isExpired = reply.deadline !== undefined && now >= reply.deadline;
+      const isExpired = now >= reply.deadline;
       if (isExpired) {
         this.settle(reply, 'expired');
       }
@@ -219,10 +219,10 @@ export class ReplyWriter {
     if (this.isClosed) {
       return;
     }
-    reply.owner.replyAnswered(reply);
-    reply.owner.replySettled(reply, outcome);
     if (--this.open === 0) {
       this.done.open();
     }
+    reply.owner.replyAnswered(reply);
+    reply.owner.replySettled(reply, outcome);
   }
 }

@@ -20,6 +20,7 @@ export interface RequestListener {
 /** What the executions of a server share. */
 export interface RequestExecutionDeps {
   clock: RedisClock;
+  onTeardownError: (error: unknown, delivery: Delivery) => void;
   responder: ResponderDeps;
   listener: RequestListener;
 }
@@ -35,7 +36,7 @@ export class RequestExecution extends Execution implements ResponderListener {
     private readonly slots: Slots,
     private readonly deps: RequestExecutionDeps,
   ) {
-    super(delivery, deps.clock);
+    super(delivery, deps.clock, deps.onTeardownError);
     this.responder = new Responder(delivery, id, reply, codec, deps.responder, this);
   }
 

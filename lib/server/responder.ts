@@ -4,6 +4,7 @@ import { encodeValue, type Codec } from '../protocol/codec.js';
 import { runId, sequenceFrame, singleFrame, type FrameKind } from '../protocol/frames.js';
 import { exceeds, payloadBytes, toArgument, type Payload } from '../protocol/payload.js';
 import { encodeError, toWireError } from '../protocol/wire-error.js';
+import type { RedisClock } from '../redis/clock.js';
 import type { Delivery } from './delivery.js';
 import {
   MAX_ENTRY_BYTES,
@@ -14,6 +15,9 @@ import {
 } from './reply-writer.js';
 import { isPromise } from '../util/promise.js';
 
+/** How long it is tried to store a reply whose request names no deadline. */
+const WITHOUT_DEADLINE_MS = 60_000;
+
 /** What all responders of a server share. */
 export interface ResponderDeps {
   replies: ReplyWriter;
@@ -22,6 +26,9 @@ export interface ResponderDeps {
   maxPayloadBytes: number;
   /** The random part of the instance's id. */
   instance: string;
+  clock: RedisClock;
+  /** Told of a reply that could not be encoded, or is too large; the caller gets the error. */
+  onUnwritable(pattern: string, error: unknown): void;
 }
 
 /** What becomes of a request's replies. */
@@ -154,7 +161,7 @@ export class Responder implements ReplyOwner {
   private write(kind: FrameKind, isPacket: boolean, value: unknown): void {
     let payload: Payload;
     try {
-      payload = kind === 'e' ? encodeError(value) : this.encode(value);
+      payload = kind === 'e' ? this.encodeFailure(value) : this.encode(value);
     } catch (error) {
       this.fail(error);
       return;
@@ -171,10 +178,21 @@ export class Responder implements ReplyOwner {
     return payload;
   }
 
+  private encodeFailure(error: unknown): Payload {
+    const payload = encodeError(error);
+    const { maxPayloadBytes } = this.deps;
+    return exceeds(payload, maxPayloadBytes)
+      ? encodeError(
+          new PayloadTooLargeError(this.delivery.entry.pattern, payloadBytes(payload), maxPayloadBytes),
+        )
+      : payload;
+  }
+
   /** A reply that cannot be written is an error to the caller, who would wait for ever otherwise. */
   private fail(error: unknown): void {
     this.isEnding = true;
-    this.append(singleFrame('e', this.id, false), encodeError(error), true);
+    this.deps.onUnwritable(this.delivery.entry.pattern, error);
+    this.append(singleFrame('e', this.id, false), this.encodeFailure(error), true);
   }
 
   private fieldOf(kind: FrameKind, isPacket: boolean): string {
@@ -201,7 +219,7 @@ export class Responder implements ReplyOwner {
       client: this.client,
       frames: [field, toArgument(payload)],
       bytes,
-      deadline: this.delivery.deadline,
+      deadline: this.delivery.deadline ?? this.deps.clock.now() + WITHOUT_DEADLINE_MS,
       isLast,
       isWritten: false,
       foundNoStream: false,
@@ -220,6 +238,9 @@ export class Responder implements ReplyOwner {
   }
 
   replySettled(reply: Reply, outcome: ReplyOutcome): void {
+    if (this.isSettled) {
+      return;
+    }
     this.unsettled.shift();
     if (outcome !== 'stored' || reply.isLast) {
       this.isEnding = true;

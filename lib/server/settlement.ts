@@ -10,6 +10,12 @@ import { InboxCleaner } from './inbox-cleaner.js';
 /** An acknowledgement leaves with the next replies, and at the latest after this time. */
 const ACKNOWLEDGE_WITHIN_MS = 10;
 
+/** How often an acknowledgement on receipt that could not be written looks whether Redis is back. */
+const RETRY_RECEIPT_MS = 1_000;
+
+/** Ids in one XACK. */
+const MAX_PER_COMMAND = 1_000;
+
 /** How often, while draining, entries that were settled meanwhile are removed. */
 const DRAIN_EVERY_MS = 20;
 
@@ -64,18 +70,7 @@ export class Settlement {
    * @returns whether it was ours to acknowledge; only then may the handler run. `false` too when Redis did not answer
    */
   async acknowledgeOnReceipt(delivery: Delivery): Promise<boolean> {
-    try {
-      const answer = await this.inTurn(() =>
-        this.namespace.commands.client.xack(delivery.stream, this.group, delivery.id),
-      );
-      if (answer !== 1) {
-        return false;
-      }
-    } catch (error) {
-      this.warnings.report(
-        'Acknowledging on receipt',
-        `An entry was not acknowledged on receipt: ${messageOf(error)}`,
-      );
+    if (!(await this.acknowledgeNow(delivery))) {
       return false;
     }
     if (delivery.isInbox) {
@@ -83,6 +78,27 @@ export class Settlement {
       this.cleaner.add([delivery.id]);
     }
     return true;
+  }
+
+  private async acknowledgeNow(delivery: Delivery): Promise<boolean> {
+    const { commands } = this.namespace;
+    while (!this.isClosed) {
+      try {
+        const write = (): Promise<number> => commands.client.xack(delivery.stream, this.group, delivery.id);
+        return (await this.inTurn(write)) === 1;
+      } catch (error) {
+        if (commandFailure(error) !== 'unsent') {
+          this.warnings.report(
+            'Acknowledging on receipt',
+            `Entry ${delivery.id} of '${delivery.stream}' is not handled, since Redis did not confirm its acknowledgement: ${messageOf(error)}`,
+          );
+          return false;
+        }
+        // Never written, so nothing has happened yet.
+        await commands.whenReady(RETRY_RECEIPT_MS);
+      }
+    }
+    return false;
   }
 
   /** Writes what waits, and resolves when Redis has confirmed all of it. */
@@ -123,11 +139,14 @@ export class Settlement {
     if (!commands.isReady) {
       return;
     }
-    for (const [stream, ids] of takeAll(this.acknowledging)) {
-      commands.client.xack(stream, this.group, ...ids).then(
-        () => this.onAcknowledged(stream, ids),
-        (error: unknown) => this.tryAgain(stream, ids, error),
-      );
+    for (const [stream, all] of takeAll(this.acknowledging)) {
+      for (let i = 0; i < all.length; i += MAX_PER_COMMAND) {
+        const ids = all.length > MAX_PER_COMMAND ? all.slice(i, i + MAX_PER_COMMAND) : all;
+        commands.client.xack(stream, this.group, ...ids).then(
+          () => this.onAcknowledged(stream, ids),
+          (error: unknown) => this.tryAgain(stream, ids, error),
+        );
+      }
     }
   };
 

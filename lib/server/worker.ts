@@ -1,16 +1,10 @@
 import type { Redis } from 'ioredis';
-import type { Deserializer } from '@nestjs/microservices';
 import { ConnectError } from '../errors.js';
-import type { ResolvedServerOptions } from '../options.js';
 import { BLOCK_MS, BlockingReader } from '../redis/blocking-reader.js';
 import { ensureGroup } from '../redis/groups.js';
-import type { Log } from '../redis/log.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { isNoGroup, messageOf } from '../redis/redis-errors.js';
 import { settledWithin } from '../util/time.js';
-import type { Instance } from './context.js';
-import { Dispatcher, type WithHooks } from './dispatcher.js';
-import type { Handlers } from './handlers.js';
+import { Dispatcher, type DispatcherDeps } from './dispatcher.js';
 import { ReplyWriter } from './reply-writer.js';
 import { Settlement } from './settlement.js';
 
@@ -23,17 +17,11 @@ const FLUSH_WITHIN_MS = 2_000;
  */
 const MAX_BATCH = 48;
 
+/** How many messages a log line names. */
+const MAX_NAMED = 5;
+
 /** What a worker is made from. */
-export interface WorkerDeps {
-  namespace: NamespaceConnection;
-  options: ResolvedServerOptions;
-  handlers: Handlers;
-  instance: Instance & { random: string };
-  log: Log;
-  deserializer: Deserializer;
-  normalize: (pattern: string) => string;
-  hooks: () => WithHooks | undefined;
-}
+export type WorkerDeps = Omit<DispatcherDeps, 'settlement' | 'replies'>;
 
 /**
  * One instance of a service, from its registration to its end: the two readers, and what they feed. Inbox and topics
@@ -55,6 +43,11 @@ export class Worker {
     this.settlement = new Settlement(namespace, instance.service, log);
     this.replies = new ReplyWriter(namespace, log);
     this.dispatcher = new Dispatcher({ ...deps, settlement: this.settlement, replies: this.replies });
+  }
+
+  /** The id of this instance, and its consumer's name. */
+  get instance(): string {
+    return this.deps.instance.id;
   }
 
   /** Resolves when the first reads have been written. */
@@ -82,16 +75,35 @@ export class Worker {
    */
   async stop(handlersWithin: number): Promise<void> {
     const { namespace } = this.deps;
-    await Promise.all(this.readers.map((reader) => reader.stop(namespace.commands)));
-    await settledWithin(this.dispatcher.whenIdle(), handlersWithin);
-    this.dispatcher.revokeRunning();
-    if (namespace.commands.isReady) {
-      await settledWithin(this.flush(), FLUSH_WITHIN_MS);
+    try {
+      await Promise.all(this.readers.map((reader) => reader.stop(namespace.commands)));
+      await this.waitForHandlers(handlersWithin);
+      this.dispatcher.revokeRunning();
+      if (namespace.commands.isReady) {
+        await settledWithin(this.flush(), FLUSH_WITHIN_MS);
+      }
+    } finally {
+      this.replies.close();
+      this.settlement.close();
+      namespace.commands.off('ready', this.onReady);
+      namespace.offForgotten(this.onForgotten);
     }
-    this.replies.close();
-    this.settlement.close();
-    namespace.commands.off('ready', this.onReady);
-    namespace.offForgotten(this.onForgotten);
+  }
+
+  private async waitForHandlers(withinMs: number): Promise<void> {
+    const { log } = this.deps;
+    const running = this.dispatcher.describeRunning().length;
+    if (running > 0) {
+      log.log(`Closing: waiting up to ${withinMs} ms for ${running} messages that are being handled`);
+    }
+    if (!(await settledWithin(this.dispatcher.whenIdle(), withinMs))) {
+      const left = this.dispatcher.describeRunning();
+      log.warn(
+        `Closing: ${left.length} messages were still being handled after ${withinMs} ms and stay pending: ` +
+          `${left.slice(0, MAX_NAMED).join(', ')}${left.length > MAX_NAMED ? ', …' : ''}. ` +
+          `Raise 'shutdownTimeout' if handlers need longer.`,
+      );
+    }
   }
 
   private async flush(): Promise<void> {

@@ -2,11 +2,12 @@
 const QUIET_MS = 5_000;
 
 interface Burst {
+  last: string;
   suppressed: number;
   timer: NodeJS.Timeout;
 }
 
-/** One line for a burst: the first of its kind is written at once, the rest as a number when the burst is over. */
+/** One line for a burst: the first of its kind is written at once, the rest as a number, with the last of them, when the burst is over. */
 export class BurstLog {
   private readonly bursts = new Map<string, Burst>();
 
@@ -17,12 +18,13 @@ export class BurstLog {
     const burst = this.bursts.get(kind);
     if (burst) {
       burst.suppressed++;
+      burst.last = line;
       return;
     }
     this.write(line);
     const timer = setTimeout(() => this.end(kind), QUIET_MS);
     timer.unref();
-    this.bursts.set(kind, { suppressed: 0, timer });
+    this.bursts.set(kind, { suppressed: 0, last: line, timer });
   }
 
   /** Writes what is still only counted. */
@@ -40,7 +42,11 @@ export class BurstLog {
     clearTimeout(burst.timer);
     this.bursts.delete(kind);
     if (burst.suppressed > 0) {
-      this.write(`${kind}: ${burst.suppressed} more within ${QUIET_MS / 1000} s`);
+      this.write(
+        burst.suppressed === 1
+          ? burst.last
+          : `${kind}: ${burst.suppressed} more, the last one: ${burst.last}`,
+      );
     }
   }
 }

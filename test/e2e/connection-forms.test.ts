@@ -1,3 +1,4 @@
+import { format } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { Controller } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
@@ -189,4 +190,35 @@ test('a database index is kept to, in each form', async () => {
     await expect(look.xlen(TOPIC)).resolves.toBe(1);
   }
   await expect(inspect.dbsize()).resolves.toBe(0);
+});
+
+test('a database that Redis does not have is an error, not database 0', async () => {
+  const client = connect({ connection: `${redis.url}/99`, service: 'echo' });
+  await expect(client.connect()).rejects.toMatchObject({
+    code: 'CONNECT',
+    message: expect.stringContaining('database') as unknown as string,
+  });
+});
+
+test('a password shows in no error, however it is printed', async () => {
+  const secret = 'pa55-w0rd';
+  expect(() => connect({ connection: `redis://user:${secret}@localhost:99999` })).toThrow(/not a valid URL/);
+  const url = `redis://:${secret}@127.0.0.1:${redis.port}`;
+  await inspect.config('SET', 'requirepass', 'another');
+  try {
+    const error: unknown = await connect({ connection: url })
+      .connect()
+      .then(
+        () => undefined,
+        (reason: unknown) => reason,
+      );
+    expect(error).toMatchObject({ code: 'CONNECT' });
+    expect(format('%o', error)).not.toContain(secret);
+  } finally {
+    await inspect.config('SET', 'requirepass', '');
+  }
+});
+
+test('options with a url, as Nest takes them, are refused, since ioredis would pass it over', () => {
+  expect(() => connect({ connection: { url: 'redis://prod:6379' } as object })).toThrow(/no 'url'/);
 });

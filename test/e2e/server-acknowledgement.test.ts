@@ -255,6 +255,6 @@ test('on receipt: what Redis does not let be acknowledged does not run', async (
   }
   await eventually(async () => (await pending()) === 2, 'both to have been read');
   expect(ran).toBe(0);
-  expect(lines.with('not acknowledged on receipt').length).toBeGreaterThan(0);
+  expect(lines.with('did not confirm its acknowledgement').length).toBeGreaterThan(0);
   await expect(pending('{nest:0}:topic:told')).resolves.toBe(1);
 });

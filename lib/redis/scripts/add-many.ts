@@ -8,15 +8,17 @@ import { Script } from './script.js';
  * ARGV[1] the number of fields and values that all entries share, then these
  * ARGV    the number of fields that each entry has for itself, then their names
  * ARGV    for each entry, the values of these fields
- * Returns the stream's length afterwards
+ * Returns the stream's length afterwards; -1 where the user may not ask for it
  *
  * A script because one command costs ioredis far less than many, and because the reader wakes only when it ends, and
  * so gets full batches. What is the same in all entries is sent once: every argument is work in ioredis and in Redis.
- * What refuses an XADD (OOM, READONLY, WRONGTYPE) refuses the first one, and so all of them; what is only read comes
- * before, so that a missing right to it cannot come after something was written.
+ * What refuses an XADD (OOM, READONLY, WRONGTYPE) refuses the first one, and so all of them.
  */
 const ADD_MANY = new Script(`
-local length = redis.call('XLEN', KEYS[1])
+local length = redis.pcall('XLEN', KEYS[1])
+if type(length) ~= 'number' then
+  length = nil
+end
 local shared = tonumber(ARGV[1])
 local own = tonumber(ARGV[2 + shared])
 local entry = {}
@@ -31,12 +33,20 @@ for at = 3 + shared + own, #ARGV, own do
     entry[shared + 2 * i] = ARGV[at + i - 1]
   end
   redis.call('XADD', KEYS[1], '*', unpack(entry))
-  length = length + 1
+  length = length and length + 1
 end
-return length
+return length or -1
 `);
 
-/** Runs the script; resolves to the stream's length. */
+/**
+ * Sees to it that Redis has the script before the first entries: while it is sent in full, later ones could overtake
+ * them. Where that is not allowed, or fails, `addMany` does without.
+ */
+export async function loadAddMany(redis: Redis): Promise<void> {
+  await ADD_MANY.load(redis);
+}
+
+/** Runs the script; resolves to the stream's length, or -1. */
 export function addMany(
   redis: Redis,
   stream: string,

@@ -20,7 +20,7 @@ test('the first line of a burst is written at once, the rest as a number when it
   }
   expect(lines).toEqual(['failure 1']);
   jest.advanceTimersByTime(5_000);
-  expect(lines).toEqual(['failure 1', 'Failures: 999 more within 5 s']);
+  expect(lines).toEqual(['failure 1', 'Failures: 999 more, the last one: failure 1000']);
 });
 
 test('a line that stays alone is followed by nothing', () => {
@@ -37,7 +37,7 @@ test('kinds are counted apart', () => {
   log.report('B', 'b1');
   log.report('A', 'a2');
   jest.advanceTimersByTime(5_000);
-  expect(lines).toEqual(['a1', 'b1', 'A: 1 more within 5 s']);
+  expect(lines).toEqual(['a1', 'b1', 'a2']);
 });
 
 test('close() writes what is only counted, leaves no timer, and the log may be used again', () => {
@@ -48,5 +48,5 @@ test('close() writes what is only counted, leaves no timer, and the log may be u
   log.close();
   expect(jest.getTimerCount()).toBe(0);
   log.report('A', 'a3');
-  expect(lines).toEqual(['a1', 'A: 1 more within 5 s', 'a3']);
+  expect(lines).toEqual(['a1', 'a2', 'a3']);
 });
