@@ -241,7 +241,7 @@ describe('the demo', () => {
       expect(shares.length).toBeLessThanOrEqual(2);
       expect(shares.reduce((a, b) => a + b, 0)).toBe(2000);
       expect(program.output).toMatch(/Events +2000 published, 2000 handled, 0 of them more than once\n/);
-      expect(program.output).toMatch(/Latency +p50 \d+\.\d ms, p99 \d+\.\d ms\n/);
+      expect(program.output).toMatch(/Latency +p50 \d+\.\d ms, p99 \d+\.\d ms \(32 at a time, .*\)\n/);
       expect(program.output).toMatch(/Errors +0\n/);
       expect(program.hasProcesses).toBe(false);
       if (url()) {
