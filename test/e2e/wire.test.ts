@@ -181,7 +181,7 @@ test('every command that docs/wire.md shows is one that is written', () => {
         .replaceAll('<ms>-<seq + 1>', '<entry id>'),
     );
   expect(shown.length).toBeGreaterThan(20);
-  // Written only under load; test/e2e/server-*.test.ts sees them.
+  // Written only under load; test/e2e/server-cleaning.test.ts sees them.
   const underLoad = [
     'XPENDING {nest:0}:inbox:orders orders - + 1',
     'XTRIM {nest:0}:inbox:orders MINID <entry id>',
