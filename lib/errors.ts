@@ -192,3 +192,61 @@ export class StreamInterruptedError extends RedisStreamsError {
     );
   }
 }
+
+/** The reason of a context's `signal` when the caller has unsubscribed. */
+export class RequestCancelledError extends RedisStreamsError {
+  readonly code = 'REQUEST_CANCELLED';
+
+  constructor(readonly pattern: string) {
+    super(`The request '${pattern}' was cancelled: its caller has unsubscribed.`);
+  }
+}
+
+/** The reason of a context's `signal` when nobody is there any more to be answered: the client's reply stream has expired. */
+export class CallerGoneError extends RedisStreamsError {
+  readonly code = 'CALLER_GONE';
+
+  constructor(readonly pattern: string) {
+    super(`The caller of '${pattern}' is gone: its reply stream does not exist any more.`);
+  }
+}
+
+/** The reason of a context's `signal` when this instance was away for longer than its lease and another has taken the message over. */
+export class LeaseLostError extends RedisStreamsError {
+  readonly code = 'LEASE_LOST';
+
+  constructor(readonly pattern: string) {
+    super(
+      `This instance was away for longer than its 'lease', and '${pattern}' has been taken over by another one: what is done here is not settled.`,
+    );
+  }
+}
+
+/** A stream of values was ended because its caller does not read: `maxReplyBacklog` entries wait in its reply stream. */
+export class SlowConsumerError extends RedisStreamsError {
+  readonly code = 'SLOW_CONSUMER';
+
+  constructor(
+    readonly pattern: string,
+    readonly backlog: number,
+    readonly maxReplyBacklog: number,
+  ) {
+    super(
+      `The values of '${pattern}' were stopped: ${backlog} entries wait unread in the caller's reply stream, and 'maxReplyBacklog' is ${maxReplyBacklog}.`,
+    );
+  }
+}
+
+/** A message was delivered `retry.maxDeliveries` times, and the process that handled it died each time. */
+export class DeliveriesExhaustedError extends RedisStreamsError {
+  readonly code = 'DELIVERIES_EXHAUSTED';
+
+  constructor(
+    readonly pattern: string,
+    readonly deliveries: number,
+  ) {
+    super(
+      `'${pattern}' was delivered ${deliveries} times, and the instance that handled it died each time: it is a dead letter now.`,
+    );
+  }
+}

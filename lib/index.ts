@@ -2,15 +2,21 @@ export { RedisStreamsClient } from './client/redis-streams.client.js';
 export { RedisStreamsRecord, RedisStreamsRecordBuilder } from './client/record.js';
 export { REDIS_STREAMS } from './constants.js';
 export * from './errors.js';
+export { RedisStreamsHooks } from './hooks.js';
+export type { MessageReport, RedisStreamsReports, ReportListener, ReportName } from './hooks.js';
 export { InjectRedisStreamsClient } from './module/inject-client.decorator.js';
 export type * from './module/redis-streams-module-options.interface.js';
 export { REDIS_STREAMS_MODULE_OPTIONS } from './module/redis-streams.constants.js';
 export { RedisStreamsModule } from './module/redis-streams.module.js';
 export type {
   AcknowledgeMode,
+  Backoff,
+  DeadLetterOptions,
   RedisStreamsClientOptions,
   RedisStreamsConnectionOptions,
   RedisStreamsServerOptions,
+  RetryOptions,
+  WhenFull,
 } from './options.js';
 export type { Codec } from './protocol/codec.js';
 export type { MessageHeaders } from './protocol/entry.js';

@@ -31,7 +31,41 @@ export type AcknowledgeMode =
   /** When its reply is stored, or its handlers have succeeded: at least once. */
   | 'after-handler'
   /** Before its handler starts: at most once. */
-  | 'on-receipt';
+  | 'on-receipt'
+  /** An event: when its handlers have called `context.ack()`. A request: as with `after-handler`. */
+  | 'manual';
+
+/** How long a failed event waits before it is delivered again, in milliseconds. */
+export type Backoff =
+  /** `base` doubled with each delivery, up to `max`, less up to a quarter of it, by the entry's id. */
+  | { type: 'exponential'; base: number; max: number }
+  /** Always the same. */
+  | { type: 'fixed'; delay: number }
+  /** Of the deliveries so far, from 1. Must be quick and must not throw. */
+  | ((deliveries: number) => number);
+
+/** What becomes of an event whose handler fails, and of a message whose instance dies. */
+export interface RetryOptions {
+  /** How often a message is delivered before it becomes a dead letter. Default 5. */
+  maxDeliveries?: number;
+  /** How long a failed event waits. Default `{ type: 'exponential', base: 1_000, max: 60_000 }`. */
+  backoff?: Backoff;
+}
+
+/** Where messages go that cannot be handled. */
+export interface DeadLetterOptions {
+  /** How many a service keeps; the oldest are dropped past it, and that is reported. Default 100,000. */
+  maxLength?: number;
+  /** Whether an error's stack is kept. Default false. */
+  stack?: boolean;
+}
+
+/** What a publisher does when a stream holds `maxLength` entries. */
+export type WhenFull =
+  /** Publishing fails with a `StreamFullError`. */
+  | 'fail'
+  /** The oldest entries are cut, handled or not, and that is reported. */
+  | 'drop-oldest';
 
 /** Options of `RedisStreamsServer`. */
 export interface RedisStreamsServerOptions extends RedisStreamsConnectionOptions {
@@ -45,6 +79,18 @@ export interface RedisStreamsServerOptions extends RedisStreamsConnectionOptions
   acknowledge?: AcknowledgeMode;
   /** Milliseconds that `close()` waits for running handlers. Default 10,000. */
   shutdownTimeout?: number;
+  /** Milliseconds after which an instance that gives no sign of life counts as dead. Default 10,000. */
+  lease?: number;
+  /** How often a message is delivered, and after which pauses. By handler: `@EventPattern(p, { retry })`. */
+  retry?: RetryOptions;
+  /** How many failed events may wait for their next delivery in an instance before it reads no more events. Default 1,000. */
+  maxWaitingRetries?: number;
+  /** The bound of the service's dead letters, and what they keep. */
+  deadLetters?: DeadLetterOptions;
+  /** Entries that may wait in a client's reply stream before a stream of values to it is ended. Default 10,000. */
+  maxReplyBacklog?: number;
+  /** Milliseconds after which a service that was not seen does not hold back events any more. Default 7 days. */
+  forgetAfter?: number;
 }
 
 /** Options of `RedisStreamsClient`. */
@@ -57,13 +103,21 @@ export interface RedisStreamsClientOptions extends RedisStreamsConnectionOptions
   maxQueued?: number;
   /** Entries in a stream from which on publishing into it fails with a `StreamFullError`. Default 1,000,000. */
   maxLength?: number;
+  /** What happens at `maxLength`. Default `fail`. */
+  whenFull?: WhenFull;
 }
 
 /** Options with every default filled in. */
 export type Resolved<T, Optional extends keyof T> = Required<Omit<T, Optional>> & Pick<T, Optional>;
 type Open = 'connection' | 'serializer' | 'deserializer' | 'service';
 /** Server options with every default filled in. */
-export type ResolvedServerOptions = Resolved<RedisStreamsServerOptions, Open>;
+export type ResolvedServerOptions = Resolved<
+  Omit<RedisStreamsServerOptions, 'retry' | 'deadLetters'>,
+  Open
+> & {
+  retry: Required<RetryOptions>;
+  deadLetters: Required<DeadLetterOptions>;
+};
 /** Client options with every default filled in. */
 export type ResolvedClientOptions = Resolved<RedisStreamsClientOptions, Open>;
 
@@ -71,6 +125,8 @@ export type ResolvedClientOptions = Resolved<RedisStreamsClientOptions, Open>;
 interface OptionRule {
   default?: unknown;
   fault(value: unknown): string | undefined;
+  /** An object of settings, each with a default of its own. */
+  isGroup?: boolean;
 }
 
 const connectionRules = {
@@ -92,8 +148,29 @@ export const SERVER_RULES = {
   service: { fault: nameFault },
   concurrency: { default: 128, fault: wholeNumber(1, 100_000, 'requests') },
   eventConcurrency: { default: 64, fault: wholeNumber(1, 100_000, 'events') },
-  acknowledge: { default: 'after-handler', fault: oneOf('after-handler', 'on-receipt') },
+  acknowledge: { default: 'after-handler', fault: oneOf('after-handler', 'on-receipt', 'manual') },
   shutdownTimeout: { default: 10_000, fault: wholeNumber(0, MAX_TIMER_MS, 'milliseconds') },
+  lease: { default: 10_000, fault: wholeNumber(300, 3_600_000, 'milliseconds') },
+  retry: {
+    default: { maxDeliveries: 5, backoff: { type: 'exponential', base: 1_000, max: 60_000 } },
+    fault: retryFault,
+    isGroup: true,
+  },
+  maxWaitingRetries: { default: 1_000, fault: wholeNumber(1, 1_000_000, 'events') },
+  deadLetters: {
+    default: { maxLength: 100_000, stack: false },
+    fault: membersFault({
+      maxLength: wholeNumber(1, 100_000_000, 'entries'),
+      stack: (value) =>
+        typeof value === 'boolean' ? undefined : `must be true or false, not ${show(value)}`,
+    }),
+    isGroup: true,
+  },
+  maxReplyBacklog: { default: 10_000, fault: wholeNumber(1, 10_000_000, 'entries') },
+  forgetAfter: {
+    default: 7 * 24 * 3_600_000,
+    fault: wholeNumber(1_000, Number.MAX_SAFE_INTEGER, 'milliseconds'),
+  },
 } satisfies Record<keyof RedisStreamsServerOptions, OptionRule>;
 
 /** Every client option, its default and its check. docs/configuration.md is held against this. */
@@ -103,6 +180,7 @@ export const CLIENT_RULES = {
   timeout: { default: 30_000, fault: wholeNumber(1, MAX_TIMER_MS, 'milliseconds') },
   maxQueued: { default: 10_000, fault: wholeNumber(0, 10_000_000, 'messages') },
   maxLength: { default: 1_000_000, fault: wholeNumber(1, Number.MAX_SAFE_INTEGER, 'entries') },
+  whenFull: { default: 'fail', fault: oneOf('fail', 'drop-oldest') },
 } satisfies Record<keyof RedisStreamsClientOptions, OptionRule>;
 
 /** Every option of `RedisStreamsModule.forRoot`: those of its server, and defaults for its clients. */
@@ -157,9 +235,69 @@ function resolve(options: object, rules: Record<string, OptionRule>, owner: stri
     if (fault !== undefined) {
       throw new ConfigurationError(`Option '${name}' of ${owner} ${fault}.`);
     }
-    resolved[name] = value ?? rule.default;
+    resolved[name] = rule.isGroup ? withDefaults(value, rule.default) : (value ?? rule.default);
   }
   return resolved;
+}
+
+function withDefaults(given: unknown, defaults: unknown): object {
+  const own = Object.entries(given ?? {}).filter(([, value]) => value !== undefined);
+  return { ...(defaults as object), ...Object.fromEntries(own) };
+}
+
+/** Checks the retries given for one handler and fills in those of the service. Throws a `ConfigurationError`. */
+export function resolveRetry(
+  given: unknown,
+  defaults: Required<RetryOptions>,
+  pattern: string,
+): Required<RetryOptions> {
+  const fault = given === undefined ? undefined : retryFault(given);
+  if (fault !== undefined) {
+    throw new ConfigurationError(`Option 'retry' of the handler of '${pattern}' ${fault}.`);
+  }
+  return withDefaults(given, defaults) as Required<RetryOptions>;
+}
+
+/** What is wrong with an object of settings, the first fault of all. */
+function membersFault(members: Record<string, OptionRule['fault']>): OptionRule['fault'] {
+  return (value) => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      return `must be an object, not ${Array.isArray(value) ? 'a list' : show(value)}`;
+    }
+    for (const [name, member] of Object.entries(value)) {
+      if (!Object.hasOwn(members, name)) {
+        return `has no setting '${name}'. Its settings are: ${Object.keys(members).join(', ')}`;
+      }
+      const fault = member === undefined ? undefined : members[name]!(member);
+      if (fault !== undefined) {
+        return `: '${name}' ${fault.replace(/^: /, '')}`;
+      }
+    }
+    return undefined;
+  };
+}
+
+function retryFault(value: unknown): string | undefined {
+  return membersFault({
+    maxDeliveries: wholeNumber(1, 1_000_000, 'deliveries'),
+    backoff: backoffFault,
+  })(value);
+}
+
+function backoffFault(value: unknown): string | undefined {
+  if (typeof value === 'function') {
+    return undefined;
+  }
+  const milliseconds = wholeNumber(1, MAX_TIMER_MS, 'milliseconds');
+  const { type, ...rest } = (typeof value === 'object' && value !== null ? value : {}) as { type?: unknown };
+  const needed = type === 'exponential' ? ['base', 'max'] : type === 'fixed' ? ['delay'] : undefined;
+  if (!needed) {
+    return `must be { type: 'exponential', base, max }, { type: 'fixed', delay } or a function, not ${show(value)}`;
+  }
+  const missing = needed.find((name) => (rest as Record<string, unknown>)[name] === undefined);
+  return missing === undefined
+    ? membersFault(Object.fromEntries(needed.map((name) => [name, milliseconds])))(rest)
+    : `needs '${missing}'`;
 }
 
 function wholeNumber(min: number, max: number, unit: string): OptionRule['fault'] {

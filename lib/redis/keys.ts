@@ -9,6 +9,12 @@ export class Keys {
   readonly layout: string;
   readonly topics: string;
   readonly announce: string;
+  /** Hash: `<service> <pattern>` -> when an instance last said so, and `version`. */
+  readonly subscriptions: string;
+  /** Hash: `<stream> <group>` -> the id up to which the group has settled everything. */
+  readonly floors: string;
+  /** Sorted set: ids of requests that were cancelled after they had been delivered, by their deadlines. */
+  readonly cancelled: string;
   private readonly tag: string;
 
   constructor(
@@ -20,6 +26,9 @@ export class Keys {
     this.topics = `${root}:topics`;
     this.announce = `${root}:announce`;
     this.tag = `{${namespace}:${shard}}`;
+    this.subscriptions = `${this.tag}:subscriptions`;
+    this.floors = `${this.tag}:floors`;
+    this.cancelled = `${this.tag}:cancelled`;
   }
 
   inbox(service: string): string {
@@ -32,6 +41,27 @@ export class Keys {
 
   instances(service: string): string {
     return `${this.tag}:instances:${service}`;
+  }
+
+  /** What all leases of a service begin with; the instance's id follows. */
+  leases(service: string): string {
+    return `${this.tag}:lease:${service}:`;
+  }
+
+  lease(service: string, instance: string): string {
+    return this.leases(service) + instance;
+  }
+
+  sweep(service: string): string {
+    return `${this.tag}:sweep:${service}`;
+  }
+
+  control(service: string): string {
+    return `${this.tag}:control:${service}`;
+  }
+
+  dead(service: string): string {
+    return `${this.tag}:dead:${service}`;
   }
 
   /** `client` comes from the wire: it must have passed `isWireId`. */

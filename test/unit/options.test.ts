@@ -8,6 +8,7 @@ import {
   pickOptions,
   resolveClientOptions,
   resolveModuleOptions,
+  resolveRetry,
   resolveServerOptions,
   SERVER_RULES,
 } from '../../lib/options.js';
@@ -57,8 +58,14 @@ const serverDefaults = {
   eventConcurrency: 64,
   acknowledge: 'after-handler',
   shutdownTimeout: 10_000,
+  lease: 10_000,
+  retry: { maxDeliveries: 5, backoff: { type: 'exponential', base: 1_000, max: 60_000 } },
+  maxWaitingRetries: 1_000,
+  deadLetters: { maxLength: 100_000, stack: false },
+  maxReplyBacklog: 10_000,
+  forgetAfter: 7 * 24 * 3_600_000,
 };
-const clientDefaults = { timeout: 30_000, maxQueued: 10_000, maxLength: 1_000_000 };
+const clientDefaults = { timeout: 30_000, maxQueued: 10_000, maxLength: 1_000_000, whenFull: 'fail' };
 
 describe('defaults', () => {
   test('of a server', () => {
@@ -90,6 +97,10 @@ const wholeNumbers: [option: string, min: number, max: number][] = [
   ['concurrency', 1, 100_000],
   ['eventConcurrency', 1, 100_000],
   ['shutdownTimeout', 0, 2 ** 31 - 1],
+  ['lease', 300, 3_600_000],
+  ['maxWaitingRetries', 1, 1_000_000],
+  ['maxReplyBacklog', 1, 10_000_000],
+  ['forgetAfter', 1_000, Number.MAX_SAFE_INTEGER],
   ['timeout', 1, 2 ** 31 - 1],
   ['maxQueued', 0, 10_000_000],
   ['maxLength', 1, Number.MAX_SAFE_INTEGER],
@@ -156,7 +167,7 @@ describe.each(['namespace', 'service'])('%s', (option) => {
 });
 
 describe('acknowledge', () => {
-  test.each(['after-handler', 'on-receipt'])('may be %s', (acknowledge) => {
+  test.each(['after-handler', 'on-receipt', 'manual'])('may be %s', (acknowledge) => {
     expect(resolveServerOptions({ acknowledge } as object)).toMatchObject({ acknowledge });
   });
 
@@ -167,7 +178,81 @@ describe('acknowledge', () => {
     [true, 'true'],
   ])('is refused when it is %j', (value, shown) => {
     expect(faultOf('RedisStreamsServer', { acknowledge: value })).toBe(
-      `Option 'acknowledge' of RedisStreamsServer must be one of 'after-handler', 'on-receipt', not ${shown}.`,
+      `Option 'acknowledge' of RedisStreamsServer must be one of 'after-handler', 'on-receipt', 'manual', not ${shown}.`,
+    );
+  });
+});
+
+describe('retry', () => {
+  const standard = { type: 'exponential', base: 1_000, max: 60_000 };
+  test.each<[object, object]>([
+    [{}, { maxDeliveries: 5, backoff: standard }],
+    [{ maxDeliveries: 1 }, { maxDeliveries: 1, backoff: standard }],
+    [{ maxDeliveries: undefined }, { maxDeliveries: 5, backoff: standard }],
+    [{ backoff: { type: 'fixed', delay: 5 } }, { maxDeliveries: 5, backoff: { type: 'fixed', delay: 5 } }],
+  ])('%j becomes %j', (given, expected) => {
+    expect(resolveServerOptions({ retry: given })).toMatchObject({ retry: expected });
+    expect(resolveRetry(given, resolveServerOptions({}).retry, 'p')).toEqual(expected);
+  });
+
+  test('what a handler leaves open is as for its service', () => {
+    const { retry } = resolveServerOptions({ retry: { maxDeliveries: 9 } });
+    expect(resolveRetry({ backoff: { type: 'fixed', delay: 5 } }, retry, 'p')).toEqual({
+      maxDeliveries: 9,
+      backoff: { type: 'fixed', delay: 5 },
+    });
+  });
+
+  test.each<[unknown, string]>([
+    [5, 'must be an object, not 5'],
+    [null, 'must be an object, not null'],
+    [{ max: 5 }, "has no setting 'max'. Its settings are: maxDeliveries, backoff"],
+    [{ maxDeliveries: 0 }, ": 'maxDeliveries' must be a whole number from 1 to 1000000 deliveries, not 0"],
+    [
+      { backoff: 5 },
+      ": 'backoff' must be { type: 'exponential', base, max }, { type: 'fixed', delay } or a function, not 5",
+    ],
+    [{ backoff: { type: 'fixed' } }, ": 'backoff' needs 'delay'"],
+    [{ backoff: { type: 'exponential', base: 1 } }, ": 'backoff' needs 'max'"],
+    [
+      { backoff: { type: 'fixed', delay: 5, max: 3 } },
+      ": 'backoff' has no setting 'max'. Its settings are: delay",
+    ],
+    [
+      { backoff: { type: 'fixed', delay: 0 } },
+      ": 'backoff' 'delay' must be a whole number from 1 to 2147483647 milliseconds, not 0",
+    ],
+  ])('%j is refused', (retry, fault) => {
+    expect(faultOf('RedisStreamsServer', { retry })).toBe(`Option 'retry' of RedisStreamsServer ${fault}.`);
+    expect(() => resolveRetry(retry, resolveServerOptions({}).retry, 'p')).toThrow(
+      `Option 'retry' of the handler of 'p' ${fault}.`,
+    );
+  });
+});
+
+describe('deadLetters', () => {
+  test('each setting has a default of its own', () => {
+    expect(resolveServerOptions({ deadLetters: { stack: true } })).toMatchObject({
+      deadLetters: { maxLength: 100_000, stack: true },
+    });
+  });
+
+  test.each<[unknown, string]>([
+    [{ maxLength: 0 }, ": 'maxLength' must be a whole number from 1 to 100000000 entries, not 0"],
+    [{ stack: 'yes' }, ": 'stack' must be true or false, not 'yes'"],
+    [[], 'must be an object, not a list'],
+  ])('%j is refused', (deadLetters, fault) => {
+    expect(faultOf('RedisStreamsServer', { deadLetters })).toBe(
+      `Option 'deadLetters' of RedisStreamsServer ${fault}.`,
+    );
+  });
+});
+
+describe('whenFull', () => {
+  test('may be drop-oldest, and nothing unknown', () => {
+    expect(resolveClientOptions({ whenFull: 'drop-oldest' })).toMatchObject({ whenFull: 'drop-oldest' });
+    expect(faultOf('RedisStreamsClient', { whenFull: 'drop' })).toBe(
+      "Option 'whenFull' of RedisStreamsClient must be one of 'fail', 'drop-oldest', not 'drop'.",
     );
   });
 });

@@ -13,8 +13,15 @@ test('the keys of a namespace are those of the documentation', () => {
     layout: '{shop:0}:layout',
     topics: '{shop:0}:topics',
     announce: '{shop:0}:announce',
+    subscriptions: '{shop:0}:subscriptions',
+    floors: '{shop:0}:floors',
+    cancelled: '{shop:0}:cancelled',
     tag: undefined,
   });
+  expect(keys.lease('orders', 'a-1-x')).toBe('{shop:0}:lease:orders:a-1-x');
+  expect(keys.sweep('orders')).toBe('{shop:0}:sweep:orders');
+  expect(keys.control('orders')).toBe('{shop:0}:control:orders');
+  expect(keys.dead('orders')).toBe('{shop:0}:dead:orders');
   expect(keys.inbox('orders')).toBe('{shop:0}:inbox:orders');
   expect(keys.topic('order.placed')).toBe('{shop:0}:topic:order.placed');
   expect(keys.instances('orders')).toBe('{shop:0}:instances:orders');
@@ -24,7 +31,15 @@ test('the keys of a namespace are those of the documentation', () => {
 test('what is read together lies in one slot, whatever a pattern looks like', () => {
   const keys = new Keys('shop', 3);
   const patterns = ['a', '{other}', '{"cmd":"sum"}', 'a}{b', '', '__proto__', 'a\nb'];
-  const all = [keys.inbox('s'), keys.instances('s'), ...patterns.map((pattern) => keys.topic(pattern))];
+  const own = [
+    keys.inbox('s'),
+    keys.instances('s'),
+    keys.lease('s', 'i'),
+    keys.sweep('s'),
+    keys.control('s'),
+  ];
+  const shared = [keys.dead('s'), keys.subscriptions, keys.floors, keys.cancelled];
+  const all = [...own, ...shared, ...patterns.map((pattern) => keys.topic(pattern))];
   expect(new Set(all.map(tagOf))).toEqual(new Set(['shop:3']));
   expect(new Set(all).size).toBe(all.length);
 });
