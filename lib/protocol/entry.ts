@@ -105,6 +105,20 @@ export function decodeEntry(fields: readonly Buffer[]): IncomingEntry {
   return { pattern, data, id, reply, ttl, headers, codec, packet };
 }
 
+/** Who waits for the answer to a request, as far as a malformed entry says so. */
+export function replyAddressOf(fields: readonly Buffer[]): { id: string; reply: string } | undefined {
+  let id = '';
+  let reply = '';
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    if (spells(fields[i]!, 'id')) {
+      id = fields[i + 1]!.toString('latin1');
+    } else if (spells(fields[i]!, 'reply')) {
+      reply = fields[i + 1]!.toString('latin1');
+    }
+  }
+  return isWireId(id) && isWireId(reply) ? { id, reply } : undefined;
+}
+
 /** Every field of every entry passes here: no string is made to look at a name. */
 function spells(name: Buffer, word: string): boolean {
   if (name.length !== word.length) {

@@ -18,9 +18,19 @@ export function parseStreams(reply: unknown): StreamBatch[] {
   if (!Array.isArray(reply)) {
     return [];
   }
-  return (reply as [Buffer, [Buffer, Buffer[] | null][]][]).map(([stream, entries]) => ({
+  return (reply as [Buffer, RawEntry[]][]).map(([stream, entries]) => ({
     stream: stream.toString(),
-    entries: entries.map(([id, fields]) => ({ id: id.toString('latin1'), fields: fields ?? undefined })),
+    entries: parseEntries(entries),
+  }));
+}
+
+type RawEntry = [Buffer, Buffer[] | null];
+
+/** The answer of XRANGE (Buffer form). */
+export function parseEntries(reply: unknown): StreamEntry[] {
+  return (reply as RawEntry[]).map(([id, fields]) => ({
+    id: id.toString('latin1'),
+    fields: fields ?? undefined,
   }));
 }
 
@@ -70,6 +80,26 @@ export function parseDeadLetterOutcome(reply: unknown): DeadLetterOutcome {
   const [outcome, id, dropped] = reply as
     ['moved', string, number] | ['not-owned' | 'missing', undefined?, undefined?];
   return outcome === 'moved' ? { outcome, id, dropped } : { outcome };
+}
+
+/** What a group knows of an entry that is pending. */
+export interface PendingEntry {
+  id: string;
+  /** Milliseconds since it was last delivered. */
+  idle: number;
+  /** How often it has been delivered. */
+  deliveries: number;
+}
+
+/** The answer of XPENDING with a range. */
+export function parsePending(reply: unknown): PendingEntry[] {
+  return Array.isArray(reply)
+    ? (reply as [string, string, number | string, number | string][]).map(([id, , idle, deliveries]) => ({
+        id,
+        idle: Number(idle),
+        deliveries: Number(deliveries),
+      }))
+    : [];
 }
 
 /** One line of an INFO answer, such as `redis_version`. */
