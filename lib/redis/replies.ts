@@ -44,21 +44,27 @@ export function entryTime(id: string): number {
   return Number.parseInt(id, 10);
 }
 
+/** The largest number that Redis takes for either half of an entry's id. */
+const MAX_ID_PART = 2n ** 64n - 1n;
+
 /** The id right after `id`, for "everything up to and including `id`". */
 export function nextEntryId(id: string): string {
   const [time = '0', seq = '0'] = id.split('-');
-  return `${time}-${BigInt(seq) + 1n}`;
+  return BigInt(seq) < MAX_ID_PART ? `${time}-${BigInt(seq) + 1n}` : `${BigInt(time) + 1n}-0`;
 }
 
 /** Whether one entry id comes before another. */
 export function isEarlier(id: string, other: string): boolean {
   const time = entryTime(id);
   const otherTime = entryTime(other);
-  return time === otherTime ? sequenceOf(id) < sequenceOf(other) : time < otherTime;
+  // Rounding keeps the order of times, but makes some past 2^53 the same: ids that were given by hand may be as large.
+  return time === otherTime ? isEarlierExactly(id, other) : time < otherTime;
 }
 
-function sequenceOf(id: string): bigint {
-  return BigInt(id.slice(id.indexOf('-') + 1));
+function isEarlierExactly(id: string, other: string): boolean {
+  const [time = 0n, seq = 0n] = id.split('-').map(BigInt);
+  const [otherTime = 0n, otherSeq = 0n] = other.split('-').map(BigInt);
+  return time === otherTime ? seq < otherSeq : time < otherTime;
 }
 
 /** The ids in the answer of XPENDING with a range. */
