@@ -25,8 +25,9 @@ export interface OutgoingEntry {
 export interface IncomingEntry {
   pattern: string;
   data: Buffer;
-  /** The request's id, and the client that waits for its reply; both `undefined` for an event. */
+  /** The request's id; `undefined` for an event. */
   id: string | undefined;
+  /** The client that waits for the reply. A request without one was replayed: nobody waits for its answer. */
   reply: string | undefined;
   ttl: number | undefined;
   headers: MessageHeaders | undefined;
@@ -95,10 +96,11 @@ export function decodeEntry(fields: readonly Buffer[]): IncomingEntry {
   if (pattern === undefined) {
     throw new MalformedEntryError("The entry has no field 'pattern'.");
   }
-  if (reply === undefined) {
-    id = undefined;
-  } else {
+  if (reply !== undefined) {
     assertRequest(id, reply);
+  } else if (id !== undefined && !isWireId(id)) {
+    // A field of a publisher's own, which makes no request of an event.
+    id = undefined;
   }
   return { pattern, data, id, reply, ttl, headers, codec, packet };
 }
@@ -132,7 +134,8 @@ function parseTtl(text: string): number {
   return Number(text);
 }
 
-function parseHeaders(text: string): MessageHeaders {
+/** Reads the field `headers`. Throws a `MalformedEntryError` that says what is wrong with it. */
+export function parseHeaders(text: string): MessageHeaders {
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);

@@ -56,6 +56,22 @@ export function parsePendingIds(reply: unknown): string[] {
   return Array.isArray(reply) ? (reply as [string, ...unknown[]][]).map(([id]) => id) : [];
 }
 
+/** What became of an entry that was to be moved to the dead letters. */
+export type DeadLetterOutcome =
+  /** Moved; `id` is the dead letter's, and `dropped` of the oldest dead letters had to go. */
+  | { outcome: 'moved'; id: string; dropped: number }
+  /** It is not pending, or pending for somebody else: nothing was done. */
+  | { outcome: 'not-owned' }
+  /** It was pending, but is not in its stream any more: it was acknowledged, and there is nothing to keep. */
+  | { outcome: 'missing' };
+
+/** The answer of the script that moves an entry to the dead letters. */
+export function parseDeadLetterOutcome(reply: unknown): DeadLetterOutcome {
+  const [outcome, id, dropped] = reply as
+    ['moved', string, number] | ['not-owned' | 'missing', undefined?, undefined?];
+  return outcome === 'moved' ? { outcome, id, dropped } : { outcome };
+}
+
 /** One line of an INFO answer, such as `redis_version`. */
 export function infoField(info: string, field: string): string | undefined {
   for (const line of info.split(/\r?\n/)) {
