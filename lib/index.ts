@@ -26,4 +26,6 @@ export type { Payload } from './protocol/payload.js';
 export type { RedisConnectionOption } from './redis/connection-factory.js';
 export type { RedisStreamsEvents, RedisStreamsStatus } from './redis/transport-events.js';
 export { RedisStreamsContext } from './server/context.js';
+export { RedisStreamsExceptionFilter } from './server/exception-filter.js';
+export { DeadLetter, RetryLater, isDeadLetter, isRetryLater } from './server/outcomes.js';
 export { RedisStreamsServer } from './server/redis-streams.server.js';
