@@ -18,9 +18,19 @@ export function parseStreams(reply: unknown): StreamBatch[] {
   if (!Array.isArray(reply)) {
     return [];
   }
-  return (reply as [Buffer, [Buffer, Buffer[] | null][]][]).map(([stream, entries]) => ({
+  return (reply as [Buffer, RawEntry[]][]).map(([stream, entries]) => ({
     stream: stream.toString(),
-    entries: entries.map(([id, fields]) => ({ id: id.toString('latin1'), fields: fields ?? undefined })),
+    entries: parseEntries(entries),
+  }));
+}
+
+type RawEntry = [id: Buffer, fields: Buffer[] | null];
+
+/** The answer of XRANGE (Buffer form). */
+export function parseEntries(reply: unknown): StreamEntry[] {
+  return (reply as RawEntry[]).map(([id, fields]) => ({
+    id: id.toString('latin1'),
+    fields: fields ?? undefined,
   }));
 }
 
@@ -70,6 +80,21 @@ export function parseDeadLetterOutcome(reply: unknown): DeadLetterOutcome {
   const [outcome, id, dropped] = reply as
     ['moved', string, number] | ['not-owned' | 'missing', undefined?, undefined?];
   return outcome === 'moved' ? { outcome, id, dropped } : { outcome };
+}
+
+/** What became of a dead letter that was to be replayed. */
+export type ReplayOutcome =
+  /** Its message is in the inbox, as the entry `entryId`. */
+  | { outcome: 'replayed'; entryId: string }
+  /** There is no such letter. */
+  | { outcome: 'missing' }
+  /** Nothing of a message is in it. */
+  | { outcome: 'empty' };
+
+/** The answer of the script that replays a dead letter. */
+export function parseReplayOutcome(reply: unknown): ReplayOutcome {
+  const [outcome, entryId] = reply as ['replayed', string] | ['missing' | 'empty', undefined?];
+  return outcome === 'replayed' ? { outcome, entryId } : { outcome };
 }
 
 /** One line of an INFO answer, such as `redis_version`. */
