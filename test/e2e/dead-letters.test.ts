@@ -184,6 +184,10 @@ describe('a hundred thousand letters', () => {
   });
 
   test('a call that looks for a rare pattern ends after a thousand letters, and the next goes on', async () => {
+    const first = await commandsOf(async () => {
+      expect(await letters.list({ pattern: 'rare' })).toEqual({ letters: [], next: '1000-0' });
+    });
+    expect(first).toMatchObject({ xrange: 10 });
     let calls = 0;
     let found: StoredDeadLetter[] = [];
     const commands = await commandsOf(async () => {
@@ -197,7 +201,6 @@ describe('a hundred thousand letters', () => {
     });
     expect(found.map(({ id }) => id)).toEqual([`${COUNT}-0`]);
     expect(calls).toBeLessThanOrEqual(COUNT / 1_000 + 1);
-    expect(commands).toMatchObject({ xrange: expect.any(Number) });
     expect(commands['xrange']).toBeLessThanOrEqual(COUNT / 100 + 1);
   });
 });
