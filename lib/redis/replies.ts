@@ -24,7 +24,7 @@ export function parseStreams(reply: unknown): StreamBatch[] {
   }));
 }
 
-type RawEntry = [Buffer, Buffer[] | null];
+type RawEntry = [id: Buffer, fields: Buffer[] | null];
 
 /** The answer of XRANGE (Buffer form). */
 export function parseEntries(reply: unknown): StreamEntry[] {
@@ -106,6 +106,21 @@ export function parsePending(reply: unknown): PendingEntry[] {
         deliveries: Number(deliveries),
       }))
     : [];
+}
+
+/** What became of a dead letter that was to be replayed. */
+export type ReplayOutcome =
+  /** Its message is in the inbox, as the entry `entryId`. */
+  | { outcome: 'replayed'; entryId: string }
+  /** There is no such letter. */
+  | { outcome: 'missing' }
+  /** Nothing of a message is in it. */
+  | { outcome: 'empty' };
+
+/** The answer of the script that replays a dead letter. */
+export function parseReplayOutcome(reply: unknown): ReplayOutcome {
+  const [outcome, entryId] = reply as ['replayed', string] | ['missing' | 'empty', undefined?];
+  return outcome === 'replayed' ? { outcome, entryId } : { outcome };
 }
 
 /** One line of an INFO answer, such as `redis_version`. */

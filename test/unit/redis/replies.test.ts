@@ -4,7 +4,10 @@ import {
   infoField,
   isEarlier,
   nextEntryId,
+  parseDeadLetterOutcome,
+  parseEntries,
   parsePendingIds,
+  parseReplayOutcome,
   parseStreams,
   parseTime,
 } from '../../../lib/redis/replies.js';
@@ -150,4 +153,23 @@ describe('INFO', () => {
     expect(infoField(six, '# Server')).toBeUndefined();
     expect(infoField('', 'redis_version')).toBeUndefined();
   });
+});
+
+test('XRANGE', () => {
+  expect(parseEntries([])).toEqual([]);
+  expect(parseEntries([[Buffer.from('1-0'), buffers('a', 'b')]])).toEqual([
+    { id: '1-0', fields: buffers('a', 'b') },
+  ]);
+});
+
+test('the script that moves an entry to the dead letters', () => {
+  expect(parseDeadLetterOutcome(['moved', '1-0', 2])).toEqual({ outcome: 'moved', id: '1-0', dropped: 2 });
+  expect(parseDeadLetterOutcome(['not-owned'])).toEqual({ outcome: 'not-owned' });
+  expect(parseDeadLetterOutcome(['missing'])).toEqual({ outcome: 'missing' });
+});
+
+test('the script that replays a dead letter', () => {
+  expect(parseReplayOutcome(['replayed', '1-0'])).toEqual({ outcome: 'replayed', entryId: '1-0' });
+  expect(parseReplayOutcome(['missing'])).toEqual({ outcome: 'missing' });
+  expect(parseReplayOutcome(['empty'])).toEqual({ outcome: 'empty' });
 });
