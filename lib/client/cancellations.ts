@@ -175,7 +175,7 @@ export class Cancellations {
     }
     this.warnings.report(
       'Requests not cancelled',
-      `${cancellations.length} requests could not be cancelled and end at their deadlines: ${messageOf(error)}`,
+      `Requests could not be cancelled (${cancellations.length}) and end at their deadlines: ${messageOf(error)}`,
     );
     if (isScriptForbidden(error)) {
       this.isForbidden = true;

@@ -1,6 +1,6 @@
 import type { WhenFull } from '../options.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
-import { isNoPermission, isReplyError, isScriptForbidden } from '../redis/redis-errors.js';
+import { isReplyError, isScriptForbidden } from '../redis/redis-errors.js';
 import type { MadeRoom } from '../redis/replies.js';
 import { makeRoom } from '../redis/scripts/make-room.js';
 import type { BurstLog } from '../util/burst-log.js';
@@ -58,9 +58,10 @@ export class RoomMaker {
       try {
         return await makeRoom(commands.client, { stream, subscriptions, maxLength, pattern, dropsOldest });
       } catch (error) {
-        if (!isNoPermission(error)) {
+        if (!isReplyError(error)) {
           throw error;
         }
+        // Most likely the user may not run scripts, or not what this one does; XTRIM tells of anything else.
         this.scriptsAllowed = !isScriptForbidden(error);
       }
     }
