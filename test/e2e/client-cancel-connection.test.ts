@@ -67,6 +67,24 @@ function keptBy(client: RedisStreamsClient): { inDoubt: number; waiting: number 
   return { inDoubt: cancellations.inDoubt.size, waiting: cancellations.waiting.length };
 }
 
+test('what is left before Redis has confirmed it is deleted as soon as it has, and close() waits for that', async () => {
+  const client = await connectByProxy();
+  proxy.delay(100);
+  const some = Array.from({ length: 10 }, () => client.send('some', 1).subscribe());
+  await server.waiting(10);
+  for (const subscription of some) {
+    subscription.unsubscribe();
+  }
+  expect(keptBy(client)).toEqual({ inDoubt: 10, waiting: 0 });
+  await eventually(async () => (await inspect.xlen(INBOX)) === 0, 'the entries to be deleted');
+  const last = firstValueFrom(client.send('last', 1)).catch((error: unknown) => error);
+  await server.waiting(1);
+  await client.close();
+  await expect(last).resolves.toMatchObject({ code: 'CONNECTION_CLOSED' });
+  await expect(inspect.xlen(INBOX)).resolves.toBe(0);
+  await expect(inspect.exists(CANCELLED, CONTROL)).resolves.toBe(0);
+});
+
 test('a request whose XADD was not answered is put down as cancelled, wherever it may be', async () => {
   const client = await connectByProxy();
   const lost = next(client, 'reconnecting');
@@ -94,6 +112,31 @@ test('one that was left before its connection was lost is cancelled when Redis i
   await lost;
   await eventually(async () => (await server.cancellations()).length === 1, 'the announcement');
   expect(keptBy(client)).toEqual({ inDoubt: 0, waiting: 0 });
+});
+
+test('a cancellation that was lost with its connection is sent again', async () => {
+  const client = await connectByProxy();
+  const subscription = client.send('echo', 1).subscribe();
+  const [request] = await server.take(1);
+  const lost = next(client, 'reconnecting');
+  proxy.cutAfter('to-redis', 10);
+  subscription.unsubscribe();
+  await lost;
+  await eventually(async () => (await server.cancellations()).length === 1, 'the announcement');
+  await expect(server.cancellations()).resolves.toEqual([request!.id]);
+});
+
+test('of a request that may have arrived and that has timed out nothing is said: it ends by itself', async () => {
+  const client = await connectByProxy({ timeout: 300 });
+  const lost = next(client, 'reconnecting');
+  proxy.cutAfter('to-client', 0);
+  const failed = firstValueFrom(client.send('echo', 1)).catch((error: unknown) => error);
+  await server.waiting(1);
+  await lost;
+  await inspect.config('RESETSTAT');
+  await expect(failed).resolves.toMatchObject({ code: 'REQUEST_TIMEOUT', wasSent: true });
+  await client.close();
+  expect(await inspect.info('commandstats')).not.toMatch(/cmdstat_eval/);
 });
 
 test('what is left while Redis is away is cancelled when it is back, unless its time is up by then', async () => {
@@ -211,6 +254,7 @@ test.each([
     `${LEAST.replace('~{nest:0}:*', '~{nest:0}:inbox:* ~{nest:0}:layout')} ${SCRIPTS} ${CANCELLING}`,
   ],
   ['the commands', `${LEAST} ${SCRIPTS}`],
+  ['one of the commands', `${LEAST} ${SCRIPTS} ${CANCELLING.replace('+xinfo|groups ', '')}`],
 ])('without the right to %s of the script nothing fails, and a burst is one line', async (_, rules) => {
   const client = await connectWith(rules);
   for (let i = 0; i < 5; i++) {

@@ -112,23 +112,12 @@ test('timeout(), takeUntil(), and take() or firstValueFrom() on several values c
   await expect(inspect.zcard(CANCELLED)).resolves.toBe(4);
 });
 
-test('what is cancelled before Redis has confirmed it is deleted as soon as it has', async () => {
-  const client = connect({ connection: redis.url, service: 'echo' });
-  await client.connect();
-  const subscriptions = Array.from({ length: 20 }, (_, i) => client.send('echo', i).subscribe());
-  // The turn in which they are written ends with this: no answer has been read yet.
-  await new Promise((resolve) => setImmediate(resolve));
-  await new Promise((resolve) => setImmediate(resolve));
-  for (const subscription of subscriptions) {
-    subscription.unsubscribe();
-  }
-  await eventually(async () => Number(await commandCalls('xadd')) >= 20, 'all requests to be written');
-  await eventually(inboxIsEmpty, 'all entries to be deleted');
-  await expect(inspect.exists(CANCELLED)).resolves.toBe(0);
-});
-
 test('a request that ends by our own timeout is deleted where it was not delivered, and nobody is told of others', async () => {
   const client = connect({ connection: redis.url, service: 'echo' });
+  await client.connect();
+  // Timers count from the beginning of a turn, and so can be early.
+  const turnEnds = performance.now() + 50;
+  while (performance.now() < turnEnds);
   const soon = new RedisStreamsRecordBuilder(1).setTimeout(150).build();
   const delivered = failureOf(firstValueFrom(client.send('delivered', soon)));
   await server.take(1);
@@ -174,13 +163,11 @@ test('close() cancels what is pending', async () => {
   const [request] = await server.take(1);
   const waiting = failureOf(firstValueFrom(client.send('waits', 1)));
   await server.waiting(2);
-  const unconfirmed = failureOf(firstValueFrom(client.send('unconfirmed', 1)));
-  await new Promise((resolve) => setImmediate(resolve));
   await client.close();
   // At once: close() has waited for it.
   await expect(server.cancellations()).resolves.toEqual([request!.id]);
   expect((await entriesOf(inspect, INBOX)).map(({ pattern }) => pattern)).toEqual(['delivered']);
-  for (const error of await Promise.all([delivered, waiting, unconfirmed])) {
+  for (const error of await Promise.all([delivered, waiting])) {
     expect(error).toMatchObject({ code: 'CONNECTION_CLOSED' });
   }
 });

@@ -112,12 +112,12 @@ test('room is made about once a second, however much is published', async () => 
   const { client, lost } = await publisher({ maxLength: 10, whenFull: 'drop-oldest' });
   await flood(client, 100, () => lost.length >= 1);
   await inspect.config('RESETSTAT');
-  const before = performance.now();
-  await flood(client, 100, () => lost.length >= 3);
-  const seconds = (performance.now() - before) / 1_000;
+  const until = performance.now() + 2_000;
+  await flood(client, 100, () => performance.now() > until);
   const trims = Number(/cmdstat_xtrim:calls=(\d+)/.exec(await inspect.info('commandstats'))?.[1]);
   // Those of the reply stream are not among them: nothing is asked.
-  expect(trims).toBeLessThanOrEqual(Math.ceil(seconds) + 1);
+  expect(trims).toBeGreaterThanOrEqual(1);
+  expect(trims).toBeLessThanOrEqual(3);
 });
 
 test("'drop-oldest' cuts requests, too", async () => {
@@ -132,9 +132,7 @@ test("'drop-oldest' cuts requests, too", async () => {
     return lost.length > 0;
   }, 'a cut');
   expect(lost[0]).toMatchObject({ stream: inbox, reason: 'drop-oldest' });
-  expect((await entriesOf(inspect, inbox))[0]).toMatchObject({
-    pattern: expect.stringMatching(/early|late/),
-  });
+  expect((await entriesOf(inspect, inbox)).map(({ data }) => data)).not.toContain('0');
   for (const subscription of subscriptions) {
     subscription.unsubscribe();
   }
