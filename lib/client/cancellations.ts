@@ -20,8 +20,6 @@ export interface LeftRequest {
   readonly service: string;
   /** `performance.now()` at which its time is up. */
   readonly deadline: number;
-  /** Its time was up when it was left: its handler ends by itself, and only an undelivered entry has to go. */
-  readonly hasTimedOut: boolean;
   /** Whether its entry may be in Redis. */
   readonly written: boolean;
   /** Whether it is settled what became of its entry. */
@@ -30,7 +28,7 @@ export interface LeftRequest {
   readonly range: EntryRange | undefined;
 }
 
-type Cancellation = Pick<LeftRequest, 'id' | 'service' | 'deadline' | 'hasTimedOut' | 'range'>;
+type Cancellation = Pick<LeftRequest, 'id' | 'service' | 'deadline' | 'range'>;
 
 /**
  * Tells the other side of requests that nobody waits for any more, those of a turn together. A request that was left is
@@ -61,10 +59,9 @@ export class Cancellations {
       return;
     }
     this.inDoubt.delete(request);
-    // Of one that may have arrived and that has timed out there is nothing to delete, and nobody to tell.
-    if (request.written && (request.range || !request.hasTimedOut)) {
-      const { id, service, deadline, hasTimedOut, range } = request;
-      this.keep([{ id, service, deadline, hasTimedOut, range }]);
+    if (request.written) {
+      const { id, service, deadline, range } = request;
+      this.keep([{ id, service, deadline, range }]);
       this.schedule();
     }
     this.tellIdle();
@@ -131,26 +128,31 @@ export class Cancellations {
     if (!this.namespace.commands.isReady) {
       return;
     }
+    const now = performance.now();
     const byService = new Map<string, Cancellation[]>();
     for (const cancellation of this.waiting) {
-      addTo(byService, cancellation.service, cancellation);
+      // Of one that is over and that nobody can find there is nothing to delete, and nobody to tell.
+      if (cancellation.range || !isOver(cancellation, now)) {
+        addTo(byService, cancellation.service, cancellation);
+      }
     }
     this.waiting = [];
     for (const [service, some] of byService) {
       for (let at = 0; at < some.length; at += MAX_PER_CALL) {
-        this.send(service, some.slice(at, at + MAX_PER_CALL));
+        this.send(service, some.slice(at, at + MAX_PER_CALL), now);
       }
     }
+    this.tellIdle();
   };
 
-  private send(service: string, cancellations: Cancellation[]): void {
+  private send(service: string, cancellations: Cancellation[], now: number): void {
     const { keys, clock, commands } = this.namespace;
-    const now = performance.now();
     const redisNow = clock.now();
     const byRange = new Map<EntryRange | undefined, CancelledRequest[]>();
-    for (const { id, deadline, hasTimedOut, range } of cancellations) {
-      const isOver = hasTimedOut || deadline <= now;
-      addTo(byRange, range, { id, deadline: isOver ? 0 : Math.ceil(redisNow + deadline - now) });
+    for (const cancellation of cancellations) {
+      const { id, deadline, range } = cancellation;
+      const atRedis = isOver(cancellation, now) ? 0 : Math.ceil(redisNow + deadline - now);
+      addTo(byRange, range, { id, deadline: atRedis });
     }
     this.callsUnderWay++;
     cancel(
@@ -183,6 +185,11 @@ export class Cancellations {
       this.inDoubt.clear();
     }
   }
+}
+
+/** Its time is up, so that its handler ends by itself. A timer may fire a fraction of a millisecond early. */
+function isOver({ deadline }: Cancellation, now: number): boolean {
+  return deadline - now < 1;
 }
 
 function addTo<K, V>(lists: Map<K, V[]>, key: K, value: V): void {

@@ -51,7 +51,6 @@ export class OutgoingRequest extends PendingRequest implements OutgoingMessage, 
   written = false;
   range: EntryRange | undefined;
   isOutcomeKnown = false;
-  hasTimedOut = false;
   private isLeft = false;
   private readonly timer: NodeJS.Timeout;
 
@@ -96,7 +95,6 @@ export class OutgoingRequest extends PendingRequest implements OutgoingMessage, 
 
   /** No reply in time. */
   timeOut(): void {
-    this.hasTimedOut = true;
     this.fail(
       new RequestTimeoutError(
         this.pattern,
