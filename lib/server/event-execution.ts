@@ -83,7 +83,8 @@ export class EventExecution extends Execution {
         throw verdict.error;
       }
     } catch (error) {
-      this.failures.push({ handler: place, error });
+      // What it has said by its context counts, though it throws besides.
+      this.failures.push({ handler: place, error: verdict.error ?? error });
     }
   }
 
