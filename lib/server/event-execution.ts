@@ -63,6 +63,12 @@ export class EventExecution extends Execution {
     return this.failures;
   }
 
+  /** An `ack()` that comes after this says nothing: the event may be under way again. */
+  override end(): void {
+    this.acknowledged = undefined;
+    super.end();
+  }
+
   private async handle(
     place: number,
     handler: EventHandler,
