@@ -34,3 +34,18 @@ export async function deadLettersIn(redis: Redis, stream: string): Promise<Store
     return { id, meta: Object.fromEntries(meta), original: fields.slice(end) };
   });
 }
+
+/** An entry that a group has not acknowledged, as XPENDING tells. */
+export interface PendingRow {
+  id: string;
+  consumer: string;
+  /** Milliseconds. */
+  idle: number;
+  deliveries: number;
+}
+
+/** What a group has not acknowledged of a stream, whoever has it. */
+export async function pendingRows(redis: Redis, stream: string, group: string): Promise<PendingRow[]> {
+  const rows = (await redis.xpending(stream, group, '-', '+', 100_000)) as [string, string, number, number][];
+  return rows.map(([id, consumer, idle, deliveries]) => ({ id, consumer, idle, deliveries }));
+}
