@@ -99,7 +99,7 @@ export class Orphans {
   private async takeAll(): Promise<void> {
     for (const stream of [...this.streams]) {
       const hasMore = await this.takeSome(stream);
-      await this.deps.retries.adopt(stream, TAKE_AT_ONCE);
+      await this.takeWaiting(stream);
       if (!hasMore && !this.closing.signal.aborted) {
         await this.takeAlone(stream);
         if (await this.isEmpty(stream)) {
@@ -135,6 +135,14 @@ export class Orphans {
       reporter.warnings.report('Takeover', `${taken} messages of '${stream}' were taken over`);
     }
     return false;
+  }
+
+  /** They take no slot: as many as may wait here. */
+  private async takeWaiting(stream: string): Promise<void> {
+    let taken = TAKE_AT_ONCE;
+    while (taken === TAKE_AT_ONCE && !this.closing.signal.aborted) {
+      taken = await this.deps.retries.adopt(stream, TAKE_AT_ONCE);
+    }
   }
 
   /** One after the other, for up to a lease; then what is read has its turn again. */

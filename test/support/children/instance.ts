@@ -5,14 +5,15 @@ import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservice
 import {
   RedisStreamsContext,
   RedisStreamsServer,
+  RetryLater,
   type RedisStreamsServerOptions,
 } from '../../../lib/index.js';
 
 /** What a message says its handler is to do. */
 export interface Task {
   name: string;
-  /** `end`, at once or after `ms`; `hang`; `die`; `fail`. */
-  then: 'end' | 'hang' | 'die' | 'fail';
+  /** `end`, at once or after `ms`; `hang`; `die`; `fail`; ask to be delivered again `later`, in `ms`. */
+  then: 'end' | 'hang' | 'die' | 'fail' | 'later';
   ms?: number;
 }
 
@@ -28,6 +29,8 @@ async function carryOut({ name, then, ms = 0 }: Task, context: RedisStreamsConte
       return new Promise(() => undefined);
     case 'fail':
       throw new Error(`${name} fails`);
+    case 'later':
+      throw new RetryLater(ms);
     case 'end':
       if (ms > 0) {
         await new Promise((resolve) => setTimeout(resolve, ms));
