@@ -22,7 +22,7 @@ class TaskController {
     ran.push(`${name} ${deliveryCount}`);
     return name;
   }
-  @EventPattern('task.event')
+  @EventPattern<string>('task.event')
   event(@Payload() { name }: { name: string }, @Ctx() { deliveryCount }: RedisStreamsContext): void {
     ran.push(`${name} ${deliveryCount}`);
   }
