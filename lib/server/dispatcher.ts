@@ -97,8 +97,14 @@ export class Dispatcher {
   /** Takes what a read has brought. */
   takeBatches(batches: StreamBatch[]): void {
     for (const { stream, entries } of batches) {
+      const lane = this.laneOf(stream);
+      // The same text as everywhere else: what is compared for every entry is then the same object.
+      const known = lane === this.requestLane ? this.inbox : stream;
       for (const entry of entries) {
-        this.accept(stream, entry);
+        const delivery = this.open(known, entry);
+        if (delivery) {
+          lane.push(delivery);
+        }
       }
     }
   }
@@ -236,7 +242,7 @@ export class Dispatcher {
   /** An entry of the inbox that nobody waits for is an event for this service alone, or a request that is replayed. */
   private eventHandlers({ entry, isInbox }: Delivery): readonly EventHandler[] {
     const request = isInbox ? this.requestHandler(entry.pattern) : undefined;
-    const asEvent = request && [{ handle: request, retry: this.deps.options.retry }];
+    const asEvent = request && [{ handle: request, retry: this.deps.options.retry, isForRequests: true }];
     const handlers = this.deps.handlers.event(entry.pattern);
     return (entry.id === undefined ? (handlers ?? asEvent) : (asEvent ?? handlers)) ?? [];
   }
