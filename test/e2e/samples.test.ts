@@ -64,6 +64,19 @@ const EXPECTED: Record<string, (string | RegExp)[]> = {
     'Order B is billed: 2200',
     'Removed 1, left 0',
   ],
+  '07-cancellation': [
+    'Unsubscribing',
+    ...[1, 2, 3].map((number) => `Sales, page ${number} of 20000`),
+    'Sales: the caller has seen enough',
+    /^Sales: the service stopped at page \d+ of 20000: RequestCancelledError$/,
+    'Returns: the caller gave up: TimeoutError',
+    /^Returns: the service stopped at row \d+ of 20000: RequestCancelledError$/,
+    'A deadline',
+    'Stock: the caller gave up: RequestTimeoutError',
+    /^Stock: the service stopped at page \d+ of 20000: DeadlineExceededError$/,
+    'Staff: the caller gave up: RequestTimeoutError',
+    /^Staff: the service stopped at row \d+ of 20000: DeadlineExceededError$/,
+  ],
 };
 
 /** A program with whatever it starts: the leader of a process group of its own, as a shell would make it. */
