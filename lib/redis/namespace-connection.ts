@@ -1,4 +1,5 @@
 import { ConnectError, LayoutMismatchError } from '../errors.js';
+import { RedisStreamsHooks } from '../hooks.js';
 import { Shared } from '../util/shared.js';
 import { RedisClock } from './clock.js';
 import { CommandConnection } from './command-connection.js';
@@ -33,6 +34,8 @@ export class NamespaceConnection extends Shared {
   readonly commands: CommandConnection;
   readonly keys: Keys;
   readonly clock = new RedisClock();
+  /** What all clients and the server of a module report. */
+  readonly hooks: RedisStreamsHooks;
   /** Why the namespace may not be used at present. */
   mismatch: LayoutMismatchError | undefined;
   private readonly connectTimeout: number;
@@ -48,6 +51,9 @@ export class NamespaceConnection extends Shared {
     this.factory = new ConnectionFactory(options.connection);
     this.commands = new CommandConnection(this.factory, options.connectTimeout, log);
     this.keys = new Keys(options.namespace);
+    this.hooks = new RedisStreamsHooks((error, name) =>
+      log.error(`A listener to '${name}' failed: ${messageOf(error)}`),
+    );
     this.commands.on('ready', () => {
       if (this.timer) {
         void this.check();

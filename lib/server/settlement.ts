@@ -43,6 +43,8 @@ export class Settlement {
     private readonly namespace: NamespaceConnection,
     private readonly group: string,
     log: Log,
+    /** Is told of each stream, other than the inbox, on which Redis has confirmed an acknowledgement. */
+    private readonly acknowledged: (stream: string) => void,
   ) {
     this.warnings = new BurstLog((line) => log.warn(line));
     this.inbox = namespace.keys.inbox(group);
@@ -76,6 +78,8 @@ export class Settlement {
     if (delivery.isInbox) {
       this.count(1);
       this.cleaner.add([delivery.id]);
+    } else {
+      this.acknowledged(delivery.stream);
     }
     return true;
   }
@@ -156,6 +160,7 @@ export class Settlement {
       this.cleaner.add(ids);
     } else {
       this.count(-ids.length);
+      this.acknowledged(stream);
     }
   }
 

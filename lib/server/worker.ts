@@ -1,11 +1,12 @@
 import type { Redis } from 'ioredis';
 import { ConnectError } from '../errors.js';
 import { BLOCK_MS, BlockingReader } from '../redis/blocking-reader.js';
-import { ensureGroup } from '../redis/groups.js';
 import { isNoGroup, messageOf } from '../redis/redis-errors.js';
 import { settledWithin } from '../util/time.js';
 import { Dispatcher, type DispatcherDeps } from './dispatcher.js';
 import { ReplyWriter } from './reply-writer.js';
+import { GroupKeeper } from './retention/group-keeper.js';
+import { Retention } from './retention/retention.js';
 import { Settlement } from './settlement.js';
 
 /** How long `stop()` waits, after the handlers, for Redis to confirm their replies. */
@@ -32,15 +33,23 @@ export class Worker {
   private readonly settlement: Settlement;
   private readonly replies: ReplyWriter;
   private readonly dispatcher: Dispatcher;
+  private readonly retention: Retention;
+  private readonly groups: GroupKeeper;
   private readonly inbox: string;
   private readonly topics: string[];
   private readers: BlockingReader[] = [];
 
   constructor(private readonly deps: WorkerDeps) {
-    const { namespace, instance, handlers, log } = deps;
+    const { namespace, options, instance, handlers, log } = deps;
     this.inbox = namespace.keys.inbox(instance.service);
     this.topics = handlers.eventRoutes.map((route) => namespace.keys.topic(route));
-    this.settlement = new Settlement(namespace, instance.service, log);
+    const { service } = instance;
+    const shared = { namespace, service, hooks: namespace.hooks, log };
+    const { forgetAfter } = options;
+    this.groups = new GroupKeeper(shared);
+    this.retention = new Retention({ ...shared, patterns: handlers.eventRoutes, forgetAfter });
+    const acknowledged = (stream: string): void => this.retention.acknowledged(stream);
+    this.settlement = new Settlement(namespace, service, log, acknowledged);
     this.replies = new ReplyWriter(namespace, log);
     this.dispatcher = new Dispatcher({ ...deps, settlement: this.settlement, replies: this.replies });
   }
@@ -57,7 +66,8 @@ export class Worker {
     namespace.onForgotten(this.onForgotten);
     await namespace.settingUp(async () => {
       await this.register();
-      await this.ensureGroups([this.inbox, ...this.topics]);
+      await this.retention.start();
+      await this.groups.ensure([this.inbox, ...this.topics]);
     });
     this.readers = [this.inboxReader()];
     if (this.topics.length > 0) {
@@ -83,8 +93,10 @@ export class Worker {
         await settledWithin(this.flush(), FLUSH_WITHIN_MS);
       }
     } finally {
+      await this.retention.stop();
       this.replies.close();
       this.settlement.close();
+      this.groups.close();
       namespace.commands.off('ready', this.onReady);
       namespace.offForgotten(this.onForgotten);
     }
@@ -164,19 +176,15 @@ export class Worker {
     );
   }
 
-  /** A group that is gone (FLUSHALL, DEL, XGROUP DESTROY, failover) is made again, from the beginning. */
+  /** A group that is gone (FLUSHALL, DEL, XGROUP DESTROY, failover) is made again. */
   private async repair(error: Error, streams: string[]): Promise<boolean> {
     if (!isNoGroup(error)) {
       return false;
     }
     await this.register();
-    await this.ensureGroups(streams);
+    await this.retention.renew();
+    await this.groups.ensure(streams);
     return true;
-  }
-
-  private async ensureGroups(streams: string[]): Promise<void> {
-    const { namespace, instance } = this.deps;
-    await Promise.all(streams.map((stream) => ensureGroup(namespace.commands, stream, instance.service)));
   }
 
   /** Before the first read, so that whatever this instance is given can be found when it dies. */
