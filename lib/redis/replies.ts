@@ -88,13 +88,17 @@ export function parseSubscriptions(reply: Readonly<Record<string, string>>): Sub
       subscriptions.push({
         service: field.slice(0, space),
         pattern: field.slice(space + 1),
-        lastSeen: Number(lastSeen) || 0,
-        forgetAfter: Number(forgetAfter) || undefined,
+        lastSeen: millisecondsIn(lastSeen) ?? 0,
+        forgetAfter: millisecondsIn(forgetAfter),
         value,
       });
     }
   }
   return subscriptions;
+}
+
+function millisecondsIn(text: string): number | undefined {
+  return /^\d{1,16}$/.test(text) ? Number(text) : undefined;
 }
 
 /** How a consumer group was made. */

@@ -118,68 +118,73 @@ export class Janitor {
     }
     for (const service of new Set(forgotten.map((one) => one.service))) {
       const its = forgotten.filter((one) => one.service === service);
-      const named = its.slice(0, MAX_NAMED).map(({ pattern }) => `'${pattern}'`);
-      const others = its.length > MAX_NAMED ? ` and ${its.length - MAX_NAMED} more` : '';
+      const patterns = listed(its.map(({ pattern }) => pattern));
       const lastSeen = new Date(Math.max(...its.map((one) => one.lastSeen))).toISOString();
       log.warn(
-        `Service '${service}' does not hold back events of ${named.join(', ')}${others} any more: it was last seen to subscribe to them at ${lastSeen}`,
+        `Service '${service}' does not hold back events of ${patterns} any more: it was last seen to subscribe to them at ${lastSeen}`,
       );
     }
   }
 
   private async dropUnwanted(): Promise<void> {
+    if (!this.mayDropTopics) {
+      return;
+    }
+    const { namespace, log } = this.options;
     const missing = new Set<string>();
+    const dropped: string[] = [];
     let cursor = '0';
     try {
       do {
-        const { commands, keys } = this.options.namespace;
+        const { commands, keys } = namespace;
         const [next, patterns] = await commands.client.sscan(keys.topics, cursor, 'COUNT', TOPICS_PER_LOOK);
         cursor = next;
-        for (const pattern of await this.dropSome(patterns)) {
-          missing.add(pattern);
-        }
-      } while (cursor !== '0' && this.mayDropTopics && !this.stopping.signal.aborted);
+        await this.dropSome(patterns, missing, dropped);
+      } while (cursor !== '0' && !this.stopping.signal.aborted);
       this.missing = missing;
     } catch (error) {
       if (!isNoPermission(error)) {
         throw error;
       }
-      this.giveUpTopics(error);
-    }
-  }
-
-  /** @returns those that have no stream */
-  private async dropSome(patterns: readonly string[]): Promise<string[]> {
-    const { namespace, subscribers, forgetAfter, log } = this.options;
-    const { version } = subscribers;
-    if (!this.mayDropTopics || version === undefined) {
-      return [];
-    }
-    const unwanted = patterns.filter((pattern) => subscribers.of(pattern).length === 0);
-    const outcomes = await Promise.all(
-      unwanted.map((pattern) => {
-        const wasMissing = this.missing.has(pattern);
-        const { commands, keys } = namespace;
-        return dropTopic(commands.client, keys, version, pattern, forgetAfter, wasMissing);
-      }),
-    );
-    unwanted.forEach((pattern, at) => {
-      if (outcomes[at] === 'dropped') {
-        log.log(`Topic '${pattern}' was removed: no service subscribes to it, and its last event is old`);
-      }
-    });
-    return unwanted.filter((_, at) => outcomes[at] === 'missing');
-  }
-
-  /** What is not allowed never will be, and others may do it. */
-  private giveUpTopics(error: unknown): void {
-    if (this.mayDropTopics) {
+      // What is not allowed never will be, and others may do it.
       this.mayDropTopics = false;
-      this.options.log.warn(
-        `This instance may not remove topics that no service subscribes to: ${messageOf(error)}`,
+      log.warn(`This instance may not remove topics that no service subscribes to: ${messageOf(error)}`);
+    }
+    if (dropped.length > 0) {
+      log.log(
+        `Topics were removed to which no service subscribes and whose last event is old: ${listed(dropped)}`,
       );
     }
   }
+
+  /** Adds those without a stream to `missing`, and those that were removed to `dropped`. */
+  private async dropSome(
+    patterns: readonly string[],
+    missing: Set<string>,
+    dropped: string[],
+  ): Promise<void> {
+    const { namespace, subscribers, forgetAfter } = this.options;
+    const { version = '' } = subscribers;
+    const dropOne = async (pattern: string): Promise<void> => {
+      const wasMissing = this.missing.has(pattern);
+      const { commands, keys } = namespace;
+      const outcome = await dropTopic(commands.client, keys, version, pattern, forgetAfter, wasMissing);
+      if (outcome === 'missing') {
+        missing.add(pattern);
+      } else if (outcome === 'dropped') {
+        dropped.push(pattern);
+      }
+    };
+    const unwanted = patterns.filter((pattern) => subscribers.of(pattern).length === 0);
+    await Promise.all(unwanted.map(dropOne));
+  }
+}
+
+/** The first few of them, for a log line. */
+function listed(patterns: readonly string[]): string {
+  const named = patterns.slice(0, MAX_NAMED).map((pattern) => `'${pattern}'`);
+  const others = patterns.length - named.length;
+  return named.join(', ') + (others > 0 ? ` and ${others} more` : '');
 }
 
 function interval(forgetAfter: number): number {
