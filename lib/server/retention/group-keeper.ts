@@ -1,47 +1,35 @@
-import type { RedisStreamsHooks } from '../../hooks.js';
 import { ensureGroup } from '../../redis/groups.js';
-import type { Log } from '../../redis/log.js';
 import type { NamespaceConnection } from '../../redis/namespace-connection.js';
-import { BurstLog } from '../../util/burst-log.js';
-
-/** What a keeper of groups is made from. */
-export interface GroupKeeperOptions {
-  namespace: NamespaceConnection;
-  service: string;
-  hooks: RedisStreamsHooks;
-  log: Log;
-}
+import type { Reporter } from '../reporter.js';
 
 /** Makes the consumer groups of a service, and makes them again when they are gone; that is reported. */
 export class GroupKeeper {
   private readonly known = new Set<string>();
-  private readonly warnings: BurstLog;
 
-  constructor(private readonly options: GroupKeeperOptions) {
-    this.warnings = new BurstLog((line) => options.log.warn(line));
-  }
+  constructor(
+    private readonly namespace: NamespaceConnection,
+    private readonly reporter: Reporter,
+  ) {}
 
   /** Resolves when the service has its group on all of these streams. */
   async ensure(streams: readonly string[]): Promise<void> {
     await Promise.all(streams.map((stream) => this.ensureOne(stream)));
   }
 
-  close(): void {
-    this.warnings.close();
-  }
-
   private async ensureOne(stream: string): Promise<void> {
-    const { namespace, service, hooks } = this.options;
-    const made = await ensureGroup(namespace.commands, namespace.keys, stream, service);
+    const { commands, keys } = this.namespace;
+    const { hooks, instance, warnings } = this.reporter;
+    const group = instance.service;
+    const made = await ensureGroup(commands, keys, stream, group);
     const wasThere = this.known.has(stream) || made?.hadFloor === true;
     this.known.add(stream);
     if (made && wasThere) {
-      const start = made.from === '0-0' ? 'the beginning' : `what follows ${made.from}`;
-      this.warnings.report(
+      const start = made.from === '0-0' ? 'at the beginning' : `after ${made.from}`;
+      warnings.report(
         'Groups made again',
-        `Consumer group '${service}' of '${stream}' was gone. It was made again and starts at ${start}`,
+        `Consumer group '${group}' of '${stream}' was gone. It was made again and starts ${start}`,
       );
-      hooks.report('groupMade', { stream, group: service, from: made.from });
+      hooks.report('groupMade', { stream, group, from: made.from });
     }
   }
 }

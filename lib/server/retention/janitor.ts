@@ -1,11 +1,10 @@
-import type { RedisStreamsHooks } from '../../hooks.js';
-import type { Log } from '../../redis/log.js';
 import type { NamespaceConnection } from '../../redis/namespace-connection.js';
 import { isNoPermission, messageOf } from '../../redis/redis-errors.js';
 import type { Subscription } from '../../redis/replies.js';
 import { dropTopic } from '../../redis/scripts/drop-topic.js';
 import { forgetSubscriptions } from '../../redis/scripts/forget-subscriptions.js';
 import { pause } from '../../util/time.js';
+import type { Reporter } from '../reporter.js';
 import type { Subscribers } from './subscribers.js';
 import { RENEW_EVERY_MS, type Subscriptions } from './subscriptions.js';
 
@@ -29,12 +28,9 @@ export interface JanitorOptions {
   subscriptions: Subscriptions;
   subscribers: Subscribers;
   forgetAfter: number;
-  hooks: RedisStreamsHooks;
-  log: Log;
+  reporter: Reporter;
   /** After each round: what kept topics from being trimmed may be gone. */
-  onCleaned(): void;
-  /** A round failed; the next one is a new attempt. */
-  onFailure: (error: unknown) => void;
+  onCleaned: () => void;
 }
 
 /**
@@ -83,7 +79,10 @@ export class Janitor {
       }
     } catch (error) {
       if (!this.stopping.signal.aborted) {
-        this.options.onFailure(error);
+        this.options.reporter.warnings.report(
+          'Cleaning up',
+          `What nobody needs was not removed: ${messageOf(error)}; trying again later`,
+        );
       }
     }
   }
@@ -112,7 +111,7 @@ export class Janitor {
   }
 
   private tell(forgotten: readonly Subscription[]): void {
-    const { hooks, log } = this.options;
+    const { hooks, log } = this.options.reporter;
     for (const { service, pattern, lastSeen } of forgotten) {
       hooks.report('subscriptionForgotten', { service, pattern, lastSeen: new Date(lastSeen) });
     }
@@ -130,7 +129,8 @@ export class Janitor {
     if (!this.mayDropTopics) {
       return;
     }
-    const { namespace, log } = this.options;
+    const { namespace } = this.options;
+    const { log } = this.options.reporter;
     const missing = new Set<string>();
     const dropped: string[] = [];
     let cursor = '0';
