@@ -16,7 +16,8 @@ import { Script } from './script.js';
  * since the new stream may grow past it.
  *
  * A script because an event must not be published, and a stream not vanish, between the look and the making. The error
- * is returned, not raised: Redis 6.2 puts a raised one's first word away.
+ * is returned, not raised: Redis 6.2 puts a raised one's first word away. It is told what it is about: of what a script
+ * may not do, Redis does not name the command.
  */
 const MAKE_GROUP = new Script(`${ENTRY_IDS}
 local field = KEYS[1] .. ' ' .. ARGV[1]
@@ -32,7 +33,7 @@ if floor and redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], from, 'MKSTREAM')
 if made.err then
-  return made
+  return redis.error_reply(made.err .. ' (XGROUP CREATE ' .. KEYS[1] .. ')')
 end
 if floor and from ~= floor then
   redis.call('HDEL', KEYS[2], field)
