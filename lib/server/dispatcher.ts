@@ -242,7 +242,7 @@ export class Dispatcher {
   /** An entry of the inbox that nobody waits for is an event for this service alone, or a request that is replayed. */
   private eventHandlers({ entry, isInbox }: Delivery): readonly EventHandler[] {
     const request = isInbox ? this.requestHandler(entry.pattern) : undefined;
-    const asEvent = request && [{ handle: request, retry: this.deps.options.retry }];
+    const asEvent = request && [{ handle: request, retry: this.deps.options.retry, isForRequests: true }];
     const handlers = this.deps.handlers.event(entry.pattern);
     return (entry.id === undefined ? (handlers ?? asEvent) : (asEvent ?? handlers)) ?? [];
   }

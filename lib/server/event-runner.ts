@@ -46,9 +46,10 @@ export class EventRunner {
   /** The slot is given back when Redis knows what became of a failure: what cannot be put away stays bounded. */
   private async handle(delivery: Delivery, lane: Lane): Promise<void> {
     const { clock, acknowledge, onTeardownError } = this.deps;
-    const execution = new EventExecution(delivery, clock, onTeardownError, acknowledge === 'manual');
-    this.running.add(execution);
     const handlers = this.deps.handlersOf(delivery);
+    const isManual = acknowledge === 'manual' && !handlers.some(({ isForRequests }) => isForRequests);
+    const execution = new EventExecution(delivery, clock, onTeardownError, isManual);
+    this.running.add(execution);
     const failures = await this.perform(execution, handlers);
     this.reportHandled(execution, failures);
     execution.end();

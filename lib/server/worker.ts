@@ -279,8 +279,9 @@ export class Worker {
   }
 
   private async handOver(): Promise<void> {
+    const mayBeGivenMore = [...this.readers.values()].some((reader) => reader.mayBlockUnseen);
     try {
-      await handOver(this.deps.namespace, this.deps.instance, this.streams);
+      await handOver(this.deps.namespace, this.deps.instance, this.streams, mayBeGivenMore);
     } catch (error) {
       this.deps.log.warn(
         `What was not settled could not be handed over (${messageOf(error)}); others take it over when the lease has run out`,

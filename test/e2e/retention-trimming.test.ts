@@ -156,6 +156,21 @@ test('what a service acknowledged before it was killed is trimmed at its next st
   await expectEmpty(look, 'told');
 });
 
+test('what an instance acknowledged before it was killed is trimmed when another finds it dead', async () => {
+  await serve(
+    { connection: redis.url, service: 'a', lease: 300 },
+    listener('told', () => undefined),
+  );
+  await eventually(async () => (await look.hexists(FLOORS, `${TOPIC} a`)) === 1, 'the look after the start');
+  await look
+    .multi()
+    .hset('{nest:0}:instances:a', 'dead', 1)
+    .xadd(TOPIC, '*', 'pattern', 'told', 'data', '1')
+    .xreadgroup('GROUP', 'a', 'dead', 'COUNT', 10, 'NOACK', 'STREAMS', TOPIC, '>')
+    .exec();
+  await expectEmpty(look, 'told', 5_000);
+});
+
 test('a server that closes trims first', async () => {
   let seen = 0;
   const { app } = await start('a', () => void seen++);
