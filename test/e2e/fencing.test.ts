@@ -52,7 +52,7 @@ async function renewalUnderWay(script: RunningScript): Promise<void> {
 }
 
 test.each<[string, (script: RunningScript) => Promise<void>]>([
-  ['at any moment', async () => undefined],
+  ['at any moment', () => Promise.resolve()],
   ['between a renewal and its answer', renewalUnderWay],
 ])(
   'an instance that stands still for three leases, %s, neither settles nor answers what was taken over, and goes on serving',
@@ -130,7 +130,7 @@ test('an instance that stands still for three leases, and from which nobody took
   await tell(keys.redis, { name: 'told', then: 'end', ms: 1_000 });
   await stopped.says('started asked 1');
   await stopped.says('started told 1');
-  await stopFor(stopped, async () => undefined);
+  await stopFor(stopped, () => Promise.resolve());
   await expect(caller.answer(asked)).resolves.toEqual({ kind: 'v', payload: `asked by ${stopped.pid}` });
   await keys.settled();
   expect(stopped.output).not.toContain('aborted');
