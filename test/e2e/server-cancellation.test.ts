@@ -264,5 +264,5 @@ test('cancellations are forgotten once their deadlines have passed', async () =>
   await look.zadd(CANCELLED, Date.now() + 60_000, 'not yet');
   await serve(options, TaskController);
   await eventually(async () => (await look.zcard(CANCELLED)) === 1, 'a sweep');
-  await expect(look.zrange(CANCELLED, 0, -1)).resolves.toEqual(['not yet']);
+  await expect(look.zrange(CANCELLED, '0', '-1')).resolves.toEqual(['not yet']);
 });
