@@ -1,5 +1,6 @@
 import { ConnectError, LayoutMismatchError } from '../errors.js';
 import { RedisStreamsHooks } from '../hooks.js';
+import { BurstLog } from '../util/burst-log.js';
 import { describeError } from '../util/describe-error.js';
 import { Shared } from '../util/shared.js';
 import { RedisClock } from './clock.js';
@@ -40,6 +41,7 @@ export class NamespaceConnection extends Shared {
   /** Why the namespace may not be used at present. */
   mismatch: LayoutMismatchError | undefined;
   private readonly connectTimeout: number;
+  private readonly listenerErrors: BurstLog;
   private readonly forgottenListeners = new Set<() => void>();
   private timer: NodeJS.Timeout | undefined;
 
@@ -49,8 +51,9 @@ export class NamespaceConnection extends Shared {
   ) {
     super();
     this.connectTimeout = options.connectTimeout;
+    this.listenerErrors = new BurstLog((line) => log.error(line));
     this.hooks = new RedisStreamsHooks((error, name) =>
-      log.error(`A listener to '${name}' failed: ${describeError(error)}`),
+      this.listenerErrors.report(name, `A listener to '${name}' failed: ${describeError(error)}`),
     );
     this.factory = new ConnectionFactory(options.connection);
     this.commands = new CommandConnection(this.factory, options.connectTimeout, log);
@@ -101,6 +104,7 @@ export class NamespaceConnection extends Shared {
     this.timer = undefined;
     this.mismatch = undefined;
     this.commands.close();
+    this.listenerErrors.close();
   }
 
   private async check(): Promise<void> {
