@@ -55,7 +55,10 @@ export interface DeadLetterRecord extends Omit<DeadLetterMeta, 'reason'> {
 }
 
 /** The names of the meta fields all begin so; the original's begin with the first name that does not. */
-const META_PREFIX = 'dead-';
+export const META_PREFIX = 'dead-';
+
+/** What a replayed message goes without: nobody waits for its reply any more, and so it has no deadline. */
+export const NOT_REPLAYED = ['reply', 'ttl'] as const;
 
 /** Errors may carry whole documents; a dead letter is to be read by a person. In UTF-16 code units. */
 const MAX_TEXT = 4_096;

@@ -24,7 +24,7 @@ export function parseStreams(reply: unknown): StreamBatch[] {
   }));
 }
 
-type RawEntry = [Buffer, Buffer[] | null];
+type RawEntry = [id: Buffer, fields: Buffer[] | null];
 
 /** The answer of XRANGE (Buffer form). */
 export function parseEntries(reply: unknown): StreamEntry[] {
@@ -32,6 +32,42 @@ export function parseEntries(reply: unknown): StreamEntry[] {
     id: id.toString('latin1'),
     fields: fields ?? undefined,
   }));
+}
+
+/** Where entries lie in a stream: from the first id to the last, both included. */
+export interface EntryRange {
+  readonly first: string;
+  readonly last: string;
+}
+
+/** What came of adding several entries to a stream at once. */
+export interface AddedEntries {
+  /** The stream's length afterwards; `undefined` where the user may not ask for it. */
+  length: number | undefined;
+  /** Nothing but these entries lies in it. */
+  range: EntryRange;
+}
+
+/** The answer of the script that adds many: length or -1, first id, last id. */
+export function parseAdded(reply: unknown): AddedEntries {
+  const [length, first, last] = reply as [number, string, string];
+  return { length: length < 0 ? undefined : length, range: { first, last } };
+}
+
+/** What came of making room in a full stream. */
+export interface MadeRoom {
+  /** Whether there is room now. */
+  hasRoom: boolean;
+  /** How many entries were cut. */
+  cut: number;
+  /** Whether anybody may have needed what was cut. */
+  isNeeded: boolean;
+}
+
+/** The answer of the script that makes room: entries cut, or -1 where none may be; whether the stream is needed. */
+export function parseMadeRoom(reply: unknown): MadeRoom {
+  const [cut, isNeeded] = reply as [number, number];
+  return { hasRoom: cut >= 0, cut: Math.max(cut, 0), isNeeded: isNeeded === 1 };
 }
 
 /** The answer of TIME, in milliseconds. */
@@ -44,21 +80,27 @@ export function entryTime(id: string): number {
   return Number.parseInt(id, 10);
 }
 
+/** The largest number that Redis takes for either half of an entry's id. */
+const MAX_ID_PART = 2n ** 64n - 1n;
+
 /** The id right after `id`, for "everything up to and including `id`". */
 export function nextEntryId(id: string): string {
   const [time = '0', seq = '0'] = id.split('-');
-  return `${time}-${BigInt(seq) + 1n}`;
+  return BigInt(seq) < MAX_ID_PART ? `${time}-${BigInt(seq) + 1n}` : `${BigInt(time) + 1n}-0`;
 }
 
 /** Whether one entry id comes before another. */
 export function isEarlier(id: string, other: string): boolean {
   const time = entryTime(id);
   const otherTime = entryTime(other);
-  return time === otherTime ? sequenceOf(id) < sequenceOf(other) : time < otherTime;
+  // Rounding keeps the order of times, but makes some past 2^53 the same: ids that were given by hand may be as large.
+  return time === otherTime ? isEarlierExactly(id, other) : time < otherTime;
 }
 
-function sequenceOf(id: string): bigint {
-  return BigInt(id.slice(id.indexOf('-') + 1));
+function isEarlierExactly(id: string, other: string): boolean {
+  const [time = 0n, seq = 0n] = id.split('-').map(BigInt);
+  const [otherTime = 0n, otherSeq = 0n] = other.split('-').map(BigInt);
+  return time === otherTime ? seq < otherSeq : time < otherTime;
 }
 
 /** The ids in the answer of XPENDING with a range. */
@@ -100,6 +142,21 @@ export function parsePending(reply: unknown): PendingEntry[] {
         deliveries: Number(deliveries),
       }))
     : [];
+}
+
+/** What became of a dead letter that was to be replayed. */
+export type ReplayOutcome =
+  /** Its message is in the inbox, as the entry `entryId`. */
+  | { outcome: 'replayed'; entryId: string }
+  /** There is no such letter. */
+  | { outcome: 'missing' }
+  /** Nothing of a message is in it. */
+  | { outcome: 'empty' };
+
+/** The answer of the script that replays a dead letter. */
+export function parseReplayOutcome(reply: unknown): ReplayOutcome {
+  const [outcome, entryId] = reply as ['replayed', string] | ['missing' | 'empty', undefined?];
+  return outcome === 'replayed' ? { outcome, entryId } : { outcome };
 }
 
 /** One line of an INFO answer, such as `redis_version`. */

@@ -97,8 +97,14 @@ export class Dispatcher {
   /** Takes what a read has brought. */
   takeBatches(batches: StreamBatch[]): void {
     for (const { stream, entries } of batches) {
+      const lane = this.laneOf(stream);
+      // The same text as everywhere else: what is compared for every entry is then the same object.
+      const known = lane === this.requestLane ? this.inbox : stream;
       for (const entry of entries) {
-        this.accept(stream, entry);
+        const delivery = this.open(known, entry);
+        if (delivery) {
+          lane.push(delivery);
+        }
       }
     }
   }

@@ -3,6 +3,7 @@ import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { commandFailure, isNoGroup, messageOf } from '../redis/redis-errors.js';
 import { moveEntries } from '../redis/scripts/move.js';
 import { forgetOrphans } from '../redis/scripts/retire.js';
+import { settledWithin } from '../util/time.js';
 import { announceOrphans } from './control-stream.js';
 import type { Claims } from './claims.js';
 import type { Delivery } from './delivery.js';
@@ -46,6 +47,8 @@ export class Orphans {
   private readonly streams = new Set<string>();
   private readonly closing = new AbortController();
   private taking: Promise<void> | undefined;
+  /** Runs alone for longer than a lease: other messages run beside it by now. */
+  private lasting: Promise<void> | undefined;
   private isNoticed = false;
   private quietUntil = 0;
   private aloneFrom = 0;
@@ -90,10 +93,11 @@ export class Orphans {
       });
   }
 
-  /** Takes no more; resolves when what was being taken is held. */
+  /** Takes no more; resolves when what was being taken is held, and what runs alone has ended. */
   async close(): Promise<void> {
     this.closing.abort();
     await this.taking;
+    await this.lasting;
   }
 
   private async takeAll(): Promise<void> {
@@ -145,9 +149,12 @@ export class Orphans {
     }
   }
 
-  /** One after the other, for up to a lease; then what is read has its turn again. */
+  /**
+   * One after the other, for up to a lease; then what is read has its turn again. One that lasts longer does not keep
+   * its instance from serving: should it kill it yet, it is known all the same to have been the one that ran alone.
+   */
   private async takeAlone(stream: string): Promise<void> {
-    if (performance.now() < this.aloneFrom) {
+    if (this.lasting || performance.now() < this.aloneFrom) {
       return;
     }
     const until = performance.now() + this.deps.ttl;
@@ -164,7 +171,14 @@ export class Orphans {
           }
           this.patience = 0;
         }
-        await dispatcher.run(next.delivery);
+        const running = dispatcher.run(next.delivery);
+        if (!(await settledWithin(running, this.deps.ttl))) {
+          this.lasting = running.finally(() => {
+            this.lasting = undefined;
+            this.take();
+          });
+          return;
+        }
         next =
           performance.now() < until && !this.closing.signal.aborted
             ? await this.nextAlone(stream)

@@ -2,7 +2,7 @@ import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { commandFailure, isNoGroup, messageOf } from '../redis/redis-errors.js';
 import { orphan } from '../redis/scripts/orphan.js';
 import { forgetInstance, retireConsumers } from '../redis/scripts/retire.js';
-import { sweep } from '../redis/scripts/sweep.js';
+import { sweep, type DeadInstance } from '../redis/scripts/sweep.js';
 import { announceOrphans } from './control-stream.js';
 import type { Lease } from './lease.js';
 import type { Reporter } from './reporter.js';
@@ -28,7 +28,6 @@ export class Sweeper {
   private timer: NodeJS.Timeout | undefined;
   private sweeping: Promise<void> | undefined;
   private isClosed = false;
-  private readonly reported = new Set<string>();
 
   constructor(private readonly deps: SweeperDeps) {}
 
@@ -77,7 +76,7 @@ export class Sweeper {
       return;
     }
     for (const instance of dead) {
-      if (instance !== id && !this.isClosed) {
+      if (instance.id !== id && !this.isClosed) {
         await this.bury(instance);
       }
     }
@@ -87,7 +86,7 @@ export class Sweeper {
     }
   }
 
-  private async bury(instance: string): Promise<void> {
+  private async bury({ id: instance, isKnown }: DeadInstance): Promise<void> {
     const { namespace, reporter } = this.deps;
     const { service } = reporter.instance;
     const instances = namespace.keys.instances(service);
@@ -106,22 +105,17 @@ export class Sweeper {
         await announceOrphans(namespace, service, stream);
       }
     }
-    this.reportDeath(instance, entries);
+    // It is looked after for some time; that it died is said once, by whoever found it.
+    if (!isKnown || entries > 0) {
+      this.reportDeath(instance, entries);
+    }
     if (await this.retire(streams, lease, instance)) {
-      const { client } = namespace.commands;
-      if (await forgetInstance(client, { instances, lease }, instance)) {
-        this.reported.delete(instance);
-      }
+      await forgetInstance(namespace.commands.client, { instances, lease }, instance);
     }
   }
 
-  /** It is looked after for some time; that it died is said once, unless more of its entries turn up. */
   private reportDeath(instance: string, entries: number): void {
     const { hooks, warnings, instance: self } = this.deps.reporter;
-    if (this.reported.has(instance) && entries === 0) {
-      return;
-    }
-    this.reported.add(instance);
     hooks.report('instanceDied', { service: self.service, instance, entries });
     warnings.report(
       'Dead instances',

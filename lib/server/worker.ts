@@ -1,13 +1,11 @@
 import type { Deserializer } from '@nestjs/microservices';
-import type { Redis } from 'ioredis';
 import { ConnectError, ConnectionClosedError } from '../errors.js';
 import type { ResolvedServerOptions } from '../options.js';
-import { BLOCK_GRACE_MS, BLOCK_MS, BlockingReader } from '../redis/blocking-reader.js';
+import type { BlockingReader } from '../redis/blocking-reader.js';
 import { ensureGroup } from '../redis/groups.js';
 import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
-import { commandFailure, isNoGroup, messageOf } from '../redis/redis-errors.js';
-import { Gate } from '../util/gate.js';
+import { messageOf } from '../redis/redis-errors.js';
 import { settledWithin } from '../util/time.js';
 import { CallerWatch } from './caller-watch.js';
 import { Cancellations } from './cancellations.js';
@@ -21,10 +19,11 @@ import { orphanedStreams } from './control-stream.js';
 import { handOver } from './handover.js';
 import type { Handlers } from './handlers.js';
 import { Holdings } from './holdings.js';
+import { Intake } from './intake.js';
 import { Inventory } from './inventory.js';
-import type { Lane } from './lane.js';
 import { Lease } from './lease.js';
 import { Orphans } from './orphans.js';
+import { Patrol } from './patrol.js';
 import type { WithHooks } from './pipeline.js';
 import { ReplyWriter } from './reply-writer.js';
 import { Reporter } from './reporter.js';
@@ -35,20 +34,11 @@ import { Sweeper } from './sweeper.js';
 /** How long `stop()` waits, after the handlers, for Redis to confirm their replies, and to take what is handed over. */
 const FLUSH_WITHIN_MS = 2_000;
 
-/**
- * The most requests taken at a time. In one large batch client, Redis and server wait for each other by turns; in
- * several they work at the same time (measured at 128 in flight: a quarter more requests a second).
- */
-const MAX_BATCH = 48;
-
 /** How many messages a log line names. */
 const MAX_NAMED = 5;
 
 /** From this delivery on an entry runs alone: two instances have died with it, and perhaps of it. */
 const ALONE_FROM = 3;
-
-/** How often it is looked for strays after a connection for reading was replaced. */
-const STRAYS_EVERY_MS = 1_000;
 
 /** What a worker is made from. */
 export interface WorkerDeps {
@@ -85,11 +75,9 @@ export class Worker {
   private readonly orphans: Orphans;
   private readonly sweeper: Sweeper;
   private readonly control: ControlReader;
-  private readonly callers: CallerWatch;
-  private readonly reading = new Gate(true);
-  private readonly strayTimers = new Set<NodeJS.Timeout>();
-  private readonly readers = new Map<'inbox' | 'topics' | 'control', BlockingReader>();
-  private checked = 0;
+  private readonly intake: Intake;
+  private readonly patrol: Patrol;
+  private readonly readers: readonly BlockingReader[];
 
   constructor(private readonly deps: WorkerDeps) {
     const { namespace, instance, handlers, log, options } = deps;
@@ -106,7 +94,7 @@ export class Worker {
       log,
       verify: (awayFor) => this.verify(awayFor),
       onHeld: () => this.goOn(),
-      onRenewed: () => this.lookAround(),
+      onRenewed: () => this.patrol.goOn(),
     });
     const right = this.lease;
     this.settlement = new Settlement(namespace, service, holdings, right, log);
@@ -160,7 +148,27 @@ export class Worker {
       },
       orphaned: (stream) => this.orphans.notice(stream),
     });
-    this.callers = new CallerWatch(namespace, () => dispatcher.requests.executions);
+    this.patrol = new Patrol({
+      inventory: this.inventory,
+      callers: new CallerWatch(namespace, () => dispatcher.requests.executions),
+      right,
+      reporter,
+      streams: this.streams,
+      intake: () => this.intake,
+    });
+    this.intake = new Intake({
+      namespace,
+      instance,
+      right,
+      dispatcher,
+      retries,
+      log,
+      inbox: this.inbox,
+      topics: this.topics,
+      onConnected: (streams) => this.patrol.watch(streams),
+      ensureGroups: (streams) => this.ensureGroups(streams),
+    });
+    this.readers = [...this.intake.readers, this.control.reader];
   }
 
   /** The id of this instance, and its consumer's name. */
@@ -182,12 +190,7 @@ export class Worker {
       await this.control.begin();
       orphaned = await orphanedStreams(namespace, instance.service);
     });
-    this.readers.set('inbox', this.inboxReader());
-    if (this.topics.length > 0) {
-      this.readers.set('topics', this.topicReader());
-    }
-    this.readers.set('control', this.control.reader);
-    const reading = Promise.all([...this.readers.values()].map((reader) => reader.start()));
+    const reading = Promise.all(this.readers.map((reader) => reader.start()));
     if (!(await settledWithin(reading, options.connectTimeout))) {
       throw new ConnectError(`The connections for reading did not open within ${options.connectTimeout} ms.`);
     }
@@ -206,7 +209,7 @@ export class Worker {
       this.retries.hold();
       await Promise.all([
         this.sweeper.close(),
-        ...[...this.readers.values()].map((reader) => reader.stop(namespace.commands)),
+        ...this.readers.map((reader) => reader.stop(namespace.commands)),
       ]);
       await this.waitForHandlers(orphansTaken, handlersWithin);
       this.retries.close();
@@ -223,7 +226,7 @@ export class Worker {
       this.lease.stop();
       namespace.commands.off('ready', this.onReady);
       namespace.offForgotten(this.onForgotten);
-      this.strayTimers.forEach(clearInterval);
+      this.patrol.close();
     }
     if (namespace.commands.isReady) {
       await settledWithin(this.handOver(), FLUSH_WITHIN_MS);
@@ -254,84 +257,14 @@ export class Worker {
   }
 
   private async handOver(): Promise<void> {
+    const mayBeGivenMore = [...this.readers.values()].some((reader) => reader.mayBlockUnseen);
     try {
-      await handOver(this.deps.namespace, this.deps.instance, this.streams);
+      await handOver(this.deps.namespace, this.deps.instance, this.streams, mayBeGivenMore);
     } catch (error) {
       this.deps.log.warn(
         `What was not settled could not be handed over (${messageOf(error)}); others take it over when the lease has run out`,
       );
     }
-  }
-
-  private inboxReader(): BlockingReader {
-    const { requestLane } = this.dispatcher;
-    return this.reader('inbox', [this.inbox], requestLane, () => Math.min(MAX_BATCH, requestLane.free));
-  }
-
-  private topicReader(): BlockingReader {
-    const { eventLane } = this.dispatcher;
-    const { retries, topics } = this;
-    return this.reader(
-      'topics',
-      topics,
-      eventLane,
-      // COUNT is for each stream named.
-      () => (eventLane.free > 0 ? Math.max(1, Math.floor(eventLane.free / topics.length)) : 0),
-      () => retries.whenFree(),
-    );
-  }
-
-  private reader(
-    role: 'inbox' | 'topics',
-    streams: readonly string[],
-    lane: Lane,
-    count: () => number,
-    room: () => Promise<void> | undefined = () => undefined,
-  ): BlockingReader {
-    const { namespace, log } = this.deps;
-    return new BlockingReader({
-      role,
-      factory: namespace.factory,
-      log,
-      room: () => this.reading.wait() ?? lane.whenFree() ?? room(),
-      read: (redis) => this.read(redis, count(), streams),
-      deliver: (batches) => this.dispatcher.takeBatches(batches),
-      connected: () => this.watchForStrays(role),
-      repair: (error) => this.repair(error, streams),
-    });
-  }
-
-  private read(redis: Redis, count: number, streams: readonly string[]): Promise<unknown> | undefined {
-    const { namespace, instance } = this.deps;
-    if (!this.lease.isHeld) {
-      this.lease.restore();
-      return undefined;
-    }
-    if (namespace.mismatch || count < 1) {
-      return undefined;
-    }
-    const ids = streams.map(() => '>');
-    return redis.xreadgroupBuffer(
-      'GROUP',
-      instance.service,
-      instance.id,
-      'COUNT',
-      count,
-      'BLOCK',
-      BLOCK_MS,
-      'STREAMS',
-      ...streams,
-      ...ids,
-    );
-  }
-
-  /** A group that is gone (FLUSHALL, DEL, XGROUP DESTROY, failover) is made again, from the beginning. */
-  private async repair(error: Error, streams: readonly string[]): Promise<boolean> {
-    if (!isNoGroup(error)) {
-      return false;
-    }
-    await this.ensureGroups(streams);
-    return true;
   }
 
   private async ensureGroups(streams: readonly string[]): Promise<void> {
@@ -357,58 +290,9 @@ export class Worker {
     this.onRoom();
   }
 
-  /** At each renewal, one after the other in rotation: is there something in our name that we do not know? */
-  private lookAround(): void {
-    const turn = this.checked++;
-    const stream = this.streams[Math.floor(turn / 3) % this.streams.length]!;
-    const { inventory } = this;
-    const looks = [
-      () => this.startStrays(stream),
-      () => inventory.takeInWaiting(stream),
-      () => inventory.giveBackAlone(stream),
-    ];
-    this.background('Looking for strays', looks[turn % looks.length]!);
-    this.background('Looking for callers', () => this.callers.look());
-  }
-
-  /**
-   * What Redis gave to a connection that was lost, or gives to it as long as it does not know, turns up within BLOCK and
-   * a grace.
-   */
-  private watchForStrays(role: 'inbox' | 'topics'): void {
-    const until = performance.now() + BLOCK_MS + BLOCK_GRACE_MS;
-    const streams = role === 'inbox' ? [this.inbox] : this.topics;
-    const timer = setInterval(() => {
-      for (const stream of streams) {
-        this.background('Looking for strays', () => this.startStrays(stream));
-      }
-      if (performance.now() > until) {
-        clearInterval(timer);
-        this.strayTimers.delete(timer);
-      }
-    }, STRAYS_EVERY_MS);
-    this.strayTimers.add(timer);
-  }
-
-  private async startStrays(stream: string): Promise<void> {
-    const reader = this.readers.get(stream === this.inbox ? 'inbox' : 'topics');
-    await this.inventory.startStrays(stream, () => reader?.readingFor);
-  }
-
-  /** What is looked for besides, and again before long: that Redis is away is nothing to report. */
-  private background(what: string, work: () => Promise<unknown>): void {
-    if (this.lease.isHeld && this.deps.namespace.commands.isReady) {
-      work().catch((error: unknown) => {
-        if (commandFailure(error) === 'refused') {
-          this.reporter.warnings.report(what, `${what} failed: ${messageOf(error)}`);
-        }
-      });
-    }
-  }
-
   /** Stops starting and reading anything; resolves to whether all that was taken is settled within the time. */
   private async quiesce(withinMs: number): Promise<boolean> {
-    this.reading.shut();
+    this.intake.pause();
     this.dispatcher.requestLane.pause();
     this.dispatcher.eventLane.pause();
     return settledWithin(
@@ -418,7 +302,7 @@ export class Worker {
   }
 
   private resume(): void {
-    this.reading.open();
+    this.intake.resume();
     this.dispatcher.requestLane.resume();
     this.dispatcher.eventLane.resume();
   }
@@ -426,11 +310,7 @@ export class Worker {
   private readonly onReady = (): void => {
     this.lease.restore();
     this.goOn();
-    // The answers to moving entries may have been lost.
-    for (const stream of this.streams) {
-      this.background('Looking for strays', () => this.inventory.takeInWaiting(stream));
-      this.background('Looking for strays', () => this.inventory.giveBackAlone(stream));
-    }
+    this.patrol.lookAgain();
   };
 
   private readonly onForgotten = (): void => {

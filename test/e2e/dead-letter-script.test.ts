@@ -187,6 +187,13 @@ describe('when Redis refuses', () => {
     expect(await move(id)).toMatchObject({ outcome: 'moved' });
   });
 
+  test('something else lies where the stream belongs: that is an error, and not the answer that it is not ours', async () => {
+    const id = await deliver('me', 'pattern', 'sum');
+    await redis.set(STREAM, 'x');
+    await expect(move(id)).rejects.toThrow(/^WRONGTYPE /);
+    expect(await redis.exists(DEAD)).toBe(0);
+  });
+
   test('something else lies where the dead letters belong: the error says so, and nothing has changed', async () => {
     const id = await deliver('me', 'pattern', 'sum');
     await redis.set(DEAD, 'x');

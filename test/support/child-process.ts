@@ -68,6 +68,23 @@ export class RunningScript {
     }
   }
 
+  get pid(): number {
+    if (this.child.pid === undefined) {
+      throw new Error('The process could not be started');
+    }
+    return this.child.pid;
+  }
+
+  /** Calls back when the process has ended. */
+  onEnd(listener: () => void): void {
+    this.child.once('exit', listener);
+  }
+
+  /** Sends a signal that does not end the process. */
+  signal(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+
   get hasEnded(): boolean {
     return this.child.exitCode !== null || this.child.signalCode !== null;
   }

@@ -5,7 +5,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { firstValueFrom, lastValueFrom } from 'rxjs';
 import * as errors from '../../lib/errors.js';
 import { RedisStreamsClient, RedisStreamsServer } from '../../lib/index.js';
-import { CLIENT_RULES, SERVER_RULES } from '../../lib/options.js';
+import { CLIENT_RULES, DEAD_LETTERS_RULES, SERVER_RULES } from '../../lib/options.js';
 import {
   ROOT,
   brokenLinks,
@@ -60,15 +60,18 @@ describe('docs/configuration.md', () => {
   const documented = {
     server: [...shared, ...server],
     client: [...shared, ...client],
+    RedisStreamsDeadLetters: tableUnder(page, '## Options of RedisStreamsDeadLetters'),
   };
-  const rules = { server: SERVER_RULES, client: CLIENT_RULES };
+  const rules = { server: SERVER_RULES, client: CLIENT_RULES, RedisStreamsDeadLetters: DEAD_LETTERS_RULES };
   type Rule = { default?: unknown; fault(value: unknown): string | undefined; isGroup?: boolean };
 
-  test.each(['server', 'client'] as const)('has every option of a %s, and no other', (side) => {
+  const sides = ['server', 'client', 'RedisStreamsDeadLetters'] as const;
+
+  test.each(sides)('has every option of a %s, and no other', (side) => {
     expect(documented[side].map(({ Option }) => Option).sort()).toEqual(Object.keys(rules[side]).sort());
   });
 
-  test.each(['server', 'client'] as const)('has the defaults of a %s', (side) => {
+  test.each(sides)('has the defaults of a %s', (side) => {
     const expected = Object.entries<Rule>(rules[side]).map(([name, rule]) => [name, defaultText(name, rule)]);
     const found = documented[side].map(({ Option, Default }) => [Option, Default]);
     expect(Object.fromEntries(found)).toEqual(Object.fromEntries(expected));
