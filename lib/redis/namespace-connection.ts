@@ -51,9 +51,8 @@ export class NamespaceConnection extends Shared {
   ) {
     super();
     this.connectTimeout = options.connectTimeout;
-    this.listenerErrors = new BurstLog((line) => log.error(line));
     this.hooks = new RedisStreamsHooks((error, name) =>
-      this.listenerErrors.report(name, `A listener to '${name}' failed: ${describeError(error)}`),
+      log.error(`A listener to '${name}' failed: ${describeError(error)}`),
     );
     this.factory = new ConnectionFactory(options.connection);
     this.commands = new CommandConnection(this.factory, options.connectTimeout, log);
@@ -115,7 +114,6 @@ export class NamespaceConnection extends Shared {
     this.mismatch = undefined;
     this.listenerErrors.close();
     this.commands.close();
-    this.listenerErrors.close();
   }
 
   private async check(): Promise<void> {
