@@ -305,6 +305,7 @@ export class Worker {
     this.intake.resume();
     this.dispatcher.requestLane.resume();
     this.dispatcher.eventLane.resume();
+    this.onRoom();
   }
 
   private readonly onReady = (): void => {
