@@ -249,7 +249,7 @@ describe('what is reported', () => {
     const taken = all.flatMap(([each, report]) => (each === 'takenOver' ? [report] : []));
     expect(taken).toHaveLength(3);
     expect(taken).toEqual(expect.arrayContaining([inRequest, inEvent]));
-    expect(new Set(taken.map(({ entryId }) => entryId)).size).toBe(3);
+    expect(new Set(taken.map(({ stream, entryId }) => stream + entryId)).size).toBe(3);
     expect(namesOf(all)).not.toContain('read');
   });
 
@@ -303,9 +303,9 @@ describe('listeners', () => {
     await Promise.all([settled(INBOX), settled(TOPIC)]);
     expect(namesOf(later).filter((name) => name === 'handled')).toHaveLength(23);
     for (const name of ['read', 'handled', 'retried', 'deadLettered']) {
-      expect(lines.with(`A listener to '${name}' failed`)).toHaveLength(1);
+      expect(lines.with(`A listener of '${name}' failed`)).toHaveLength(1);
     }
-    expect(lines.with('A listener to')).toHaveLength(4);
+    expect(lines.with('A listener of')).toHaveLength(4);
   });
 
   test('one that was taken away is not called any more', async () => {
