@@ -47,6 +47,11 @@ export class EventRunner {
   private async handle(delivery: Delivery, lane: Lane): Promise<void> {
     const { clock, acknowledge, onTeardownError } = this.deps;
     const handlers = this.deps.handlersOf(delivery);
+    if (handlers.length === 0) {
+      await this.refuse(delivery);
+      lane.release();
+      return;
+    }
     const isManual = acknowledge === 'manual' && !handlers.some(({ isForRequests }) => isForRequests);
     const execution = new EventExecution(delivery, clock, onTeardownError, isManual);
     this.running.add(execution);
@@ -58,6 +63,16 @@ export class EventRunner {
       await this.settle(execution, handlers, failures);
     }
     lane.release();
+  }
+
+  /** Nobody here knows its pattern. */
+  private async refuse(delivery: Delivery): Promise<void> {
+    const error = new Error(`The service has no handler for '${delivery.entry.pattern}'.`);
+    if (this.deps.acknowledge === 'on-receipt') {
+      this.reportLate(delivery, [{ handler: 0, error }]);
+    } else {
+      await this.deps.deadLetters.add(delivery, 'no-handler', error);
+    }
   }
 
   private async perform(
@@ -116,10 +131,6 @@ export class EventRunner {
     handlers: readonly EventHandler[],
     failures: readonly FailedHandler[],
   ): EventOutcome {
-    if (handlers.length === 0) {
-      const error = new Error(`The service has no handler for '${delivery.entry.pattern}'.`);
-      return { kind: 'dead', reason: 'no-handler', error };
-    }
     const [first] = failures;
     if (first && first.error instanceof DeserializationError) {
       return { kind: 'dead', reason: 'malformed', error: first.error };
