@@ -191,6 +191,14 @@ describe('what is reported', () => {
     ]);
   });
 
+  test('an event of nobody’s was not handled', async () => {
+    const all = watch((await serve(options, TaskController)).server);
+    await look.xadd(INBOX, '*', 'pattern', 'unheard', 'data', '1');
+    await eventually(() => namesOf(all).includes('deadLettered'), 'its death');
+    expect(namesOf(all)).toEqual(['read', 'deadLettered']);
+    expect(all[1]![1]).toMatchObject({ pattern: 'unheard', kind: 'event', reason: 'no-handler' });
+  });
+
   test('a request whose deadline had passed', async () => {
     const fields = ['pattern', 'task', 'data', '1', 'id', 'r1', 'reply', 'by-hand', 'ttl', '1'];
     await look.xadd(INBOX, '1000-1', ...fields);
@@ -337,6 +345,18 @@ describe('the log', () => {
     await app.close();
     expect(lines.with("Failed events 'task.event': 29 more, the last one: ")).toHaveLength(1);
     expect(lines.with('Dead letters: 29 more, the last one: ')).toHaveLength(1);
+  });
+
+  test('says that an event of nobody’s is lost that was acknowledged on receipt', async () => {
+    const lines = new Lines();
+    await serveModule(
+      { ...options, acknowledge: 'on-receipt' },
+      { controllers: [TaskController] },
+      { logger: lines },
+    );
+    await look.xadd(INBOX, '*', 'pattern', 'unheard', 'data', '1');
+    await eventually(() => lines.with("The service has no handler for 'unheard'.")[0], 'a line about it');
+    await eventually(async () => (await look.xlen(INBOX)) === 0, 'an empty inbox');
   });
 
   test('says as a warning that an event is delivered again, and as an error that it is dead', async () => {
