@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import { interval, map, type Observable } from 'rxjs';
 import {
   RedisStreamsContext,
   RedisStreamsServer,
@@ -42,6 +43,12 @@ class TaskController {
   @MessagePattern('task')
   request(@Payload() task: Task, @Ctx() context: RedisStreamsContext): Promise<string> {
     return carryOut(task, context);
+  }
+  /** Values without end. */
+  @MessagePattern('task.values')
+  values(@Payload() { name, ms = 20 }: Task, @Ctx() context: RedisStreamsContext): Observable<string> {
+    say(`started ${name} ${context.deliveryCount}`);
+    return interval(ms).pipe(map((i) => `${name} ${i}`));
   }
   @EventPattern<string>('task.event')
   event(@Payload() task: Task, @Ctx() context: RedisStreamsContext): Promise<string> {
