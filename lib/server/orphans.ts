@@ -117,8 +117,11 @@ export class Orphans {
     }
   }
 
+  /** Not where there is news that came too late to be looked at. */
   private rest(): void {
-    this.quietUntil = performance.now() + this.deps.lease.interval;
+    if (!this.isNoticed) {
+      this.quietUntil = performance.now() + this.deps.lease.interval;
+    }
   }
 
   /** @returns whether there may be more, for which there is no room now */
