@@ -106,8 +106,10 @@ export class Orphans {
       await this.deps.retries.adopt(stream, TAKE_AT_ONCE);
       if (!hasMore && !this.closing.signal.aborted) {
         await this.takeAlone(stream);
-        if (await this.isEmpty(stream)) {
-          this.streams.delete(stream);
+        // What is announced from here on may not be seen, and must not be forgotten.
+        this.streams.delete(stream);
+        if (!(await this.isEmpty(stream))) {
+          this.streams.add(stream);
         }
       }
     }
