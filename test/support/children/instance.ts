@@ -56,7 +56,7 @@ function say(line: string): void {
 
 const options = JSON.parse(process.argv[2]!) as RedisStreamsServerOptions;
 const server = new RedisStreamsServer(options);
-for (const name of ['instanceDied', 'fenced', 'retried', 'deadLettered', 'lost', 'connected'] as const) {
+for (const name of ['instanceDied', 'fenced', 'retried', 'deadLettered'] as const) {
   server.hooks.on(name, (report) => say(`hook ${name} ${JSON.stringify(report)}`));
 }
 const app = await NestFactory.createMicroservice(TaskModule, { strategy: server, logger: ['warn', 'error'] });
