@@ -30,8 +30,8 @@ async function close(instance: RunningScript): Promise<void> {
 
 test('what still runs after shutdownTimeout is run by another at once, and was delivered no more often for that', async () => {
   const leaving = await service.instance({ shutdownTimeout: 200 });
-  const asked = await caller.ask({ name: 'asked', then: 'end', ms: 2_000 });
-  await tell(keys.redis, { name: 'told', then: 'end', ms: 2_000 });
+  const asked = await caller.ask({ name: 'asked', then: 'end', waits: true });
+  await tell(keys.redis, { name: 'told', then: 'end', waits: true });
   await leaving.says('started asked 1');
   await leaving.says('started told 1');
   const other = await service.instance();
@@ -42,6 +42,7 @@ test('what still runs after shutdownTimeout is run by another at once, and was d
   expect(performance.now() - closed).toBeLessThan(SOON_MS);
   expect(leaving.output).toContain('aborted asked ConnectionClosedError');
   expect(leaving.output).toContain('aborted told ConnectionClosedError');
+  other.signal('SIGHUP');
   await expect(caller.answer(asked)).resolves.toEqual({ kind: 'v', payload: `asked by ${other.pid}` });
   await keys.settled();
   expect(other.output).not.toContain('hook instanceDied');

@@ -1,5 +1,5 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { closeAll, onClose } from '../support/app.js';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { closeAll, inspect, onClose } from '../support/app.js';
 import { Proxy } from '../support/proxy.js';
 import { Caller, INBOX, TaskKeys, TaskService, TOPIC } from '../support/tasks.js';
 import { eventually } from '../support/wait.js';
@@ -12,18 +12,20 @@ const IDLE_FOR_MS = 5_000;
 let service: TaskService;
 let keys: TaskKeys;
 let proxy: Proxy;
+/** Of the instance that does nothing, from the beginning on. */
+let idle: TaskService;
+let idleSince: number;
 beforeAll(async () => {
-  service = await TaskService.make();
-});
-beforeEach(async () => {
+  [service, idle] = await Promise.all([TaskService.make(), TaskService.make()]);
   keys = await TaskKeys.empty(service.redis.url);
   proxy = await Proxy.start(service.redis.port);
+  await idle.instance();
+  idleSince = performance.now();
 });
-afterEach(async () => {
+afterAll(async () => {
   await closeAll();
-  await proxy.stop();
+  await Promise.all([proxy.stop(), service.remove(), idle.remove()]);
 });
-afterAll(() => service.remove());
 
 test('what Redis gives to a machine that is gone is not lost with its consumer, which is removed later', async () => {
   const [survivor, gone] = await Promise.all([
@@ -44,10 +46,7 @@ test('what Redis gives to a machine that is gone is not lost with its consumer, 
   const asked = await caller.ask({ name: 'asked', then: 'end' });
   await expect(keys.owners(INBOX)).resolves.toEqual({ [name]: 1 });
   await expect(caller.answer(asked)).resolves.toMatchObject({ kind: 'v' });
-  await eventually(
-    async () => Object.keys(await keys.owners(INBOX)).length === 0,
-    'nothing to be pending',
-  );
+  await eventually(async () => Object.keys(await keys.owners(INBOX)).length === 0, 'nothing to be pending');
   await eventually(
     async () => (await keys.instances()).length === 1,
     'it to be forgotten',
@@ -62,11 +61,9 @@ test('what Redis gives to a machine that is gone is not lost with its consumer, 
 }, 30_000);
 
 test('an idle instance with the default lease sends at most two commands a second', async () => {
-  await service.instance();
-  const started = performance.now();
   // Until then it looks for what its first connections might have lost.
-  await eventually(() => performance.now() - started > 9_000, 'it to have come to rest', 10_000);
-  const monitor = await keys.redis.monitor();
+  await eventually(() => performance.now() - idleSince > 9_000, 'it to have come to rest', 10_000);
+  const monitor = await inspect(idle.redis.url).monitor();
   onClose(() => monitor.disconnect());
   const commands: string[] = [];
   monitor.on('monitor', (_time: string, [command]: string[], source: string) => {
