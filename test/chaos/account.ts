@@ -15,9 +15,11 @@ export interface Account {
   disturbances: readonly Disturbance[];
   /** Milliseconds from the last fault until everything was settled; missing where it was not in time. */
   settledAfter?: number;
-  /** Redis commands in a second once nothing was left to do. */
-  idleCommands: number;
+  /** The Redis commands that arrived in so many milliseconds once nothing was left to do, by name. */
+  idle: { ms: number; calls: ReadonlyMap<string, number> };
   violations: readonly Violation[];
+  /** What the books say of the first messages that each violation names. */
+  trails: readonly string[];
 }
 
 /** The account as text: what happened, what became of it, and which promises were broken. */
@@ -39,9 +41,10 @@ export function describeAccount(account: Account): string {
     settledAfter === undefined
       ? 'settled: not within three leases of the last fault'
       : `settled: ${Math.round(settledAfter)} ms after the last fault`,
-    `idle: ${account.idleCommands} commands a second`,
+    `idle: in ${account.idle.ms} ms ${[...account.idle.calls].map(([name, n]) => `${n} x ${name}`).join(', ')}`,
     '',
     ...(violations.length === 0 ? ['Every promise was kept.'] : violations.map(describeViolation)),
+    ...account.trails,
     '',
   ].join('\n');
 }

@@ -27,6 +27,7 @@ export interface Circumstances {
 /** A promise that was broken, and by which messages. */
 export interface Violation {
   rule: string;
+  /** Where it is of messages, their ids come first. */
   cases: string[];
 }
 

@@ -18,6 +18,7 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: DEFAULT_MINUTES },
     seed: { type: 'string', default: String(Math.floor(Math.random() * 1_000_000)) },
     scenario: { type: 'string' },
+    keep: { type: 'boolean' },
   },
 });
 const seed = Number(values.seed);
@@ -25,7 +26,7 @@ const minutes = Number(values.minutes);
 const names = Object.keys(SCENARIOS) as ScenarioName[];
 const chosen = values.scenario === undefined ? names : names.filter((name) => name === values.scenario);
 if (!Number.isInteger(seed) || !(minutes > 0) || chosen.length === 0) {
-  say(`usage: npm run chaos -- [--minutes N] [--seed N] [--scenario ${names.join('|')}]`);
+  say(`usage: npm run chaos -- [--minutes N] [--seed N] [--scenario ${names.join('|')}] [--keep]`);
   process.exit(2);
 }
 
@@ -36,7 +37,7 @@ try {
   for (const scenario of chosen) {
     say(`\n=== ${scenario}: ${SCENARIOS[scenario].proves}`);
     const seconds = Math.max((minutes * 60) / chosen.length, SCENARIOS[scenario].seconds);
-    const account = await run({ scenario, seed, seconds, scripts, say });
+    const account = await run({ scenario, seed, seconds, scripts, say, keep: values.keep });
     say(`\n${describeAccount(account)}`);
     if (account.violations.length > 0) {
       broken.push(scenario);

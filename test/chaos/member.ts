@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CompiledScripts, RunningScript } from '../support/child-process.js';
 import type { Proxy } from '../support/proxy.js';
@@ -17,8 +17,10 @@ export interface MemberOptions {
   kind: 'server' | 'client';
   proxy: Proxy;
   scripts: CompiledScripts;
-  /** Where the books lie. */
-  folder: string;
+  /** The folder of books. */
+  books: string;
+  /** The folder of what the processes have logged. */
+  logs: string;
   /** What a process is told. */
   setup: (process: string, book: string, generation: number) => object;
   /** Takes what went wrong without a fault that explains it. */
@@ -34,7 +36,8 @@ export class Member {
   /** Processes that were killed, by name. */
   readonly killed = new Set<string>();
   private script: RunningScript | undefined;
-  private isEnding = false;
+  /** Processes that were told to end, by name. */
+  private readonly told = new Set<string>();
   private generation = 0;
 
   constructor(private readonly options: MemberOptions) {}
@@ -53,34 +56,34 @@ export class Member {
 
   /** Starts a process; resolves when it works. */
   async start(): Promise<void> {
-    const { name, kind, scripts, folder, setup } = this.options;
-    const process = `${name}.${++this.generation}`;
-    const book = join(folder, process);
+    const { kind, scripts, books, setup } = this.options;
+    this.generation++;
+    const { process } = this;
+    const book = join(books, process);
     const script = scripts.run(`children/${kind}`, JSON.stringify(setup(process, book, this.generation)));
     this.script = script;
-    this.isEnding = false;
     void script.ended.then(() => this.ended(script, process, book));
-    await script.says(AT_WORK, AT_WORK_WITHIN_MS);
+    await script.says(AT_WORK, AT_WORK_WITHIN_MS).catch((error: unknown) => {
+      if (!this.told.has(process)) {
+        throw error;
+      }
+    });
   }
 
   /** SIGKILL; resolves when it is dead. */
   async kill(): Promise<void> {
-    this.isEnding = true;
-    this.killed.add(`${this.name}.${this.generation}`);
-    await this.script?.end('SIGKILL');
+    this.killed.add(this.process);
+    await this.tellToEnd('SIGKILL');
   }
 
   /** SIGTERM; resolves when the process has ended in its own time. One that does not end is reported and killed. */
   async end(): Promise<void> {
-    this.isEnding = true;
-    const { script } = this;
+    const { script, process } = this;
     const timer = setTimeout(() => {
-      this.options.trouble(
-        `${this.name}.${this.generation} did not end within ${ENDS_WITHIN_MS} ms of SIGTERM`,
-      );
+      this.options.trouble(`${process} did not end within ${ENDS_WITHIN_MS} ms of SIGTERM`);
       script?.signal('SIGKILL');
     }, ENDS_WITHIN_MS);
-    await script?.end('SIGTERM');
+    await this.tellToEnd('SIGTERM');
     clearTimeout(timer);
   }
 
@@ -88,22 +91,28 @@ export class Member {
     this.script?.signal(signal);
   }
 
-  /** The last lines that the present process has logged. */
-  get lastWords(): string {
-    return this.script?.output.split('\n').slice(-10).join('\n') ?? '';
+  /** The name of the present process. */
+  private get process(): string {
+    return `${this.name}.${this.generation}`;
+  }
+
+  private async tellToEnd(signal: NodeJS.Signals): Promise<void> {
+    this.told.add(this.process);
+    await this.script?.end(signal);
   }
 
   private async ended(script: RunningScript, process: string, book: string): Promise<void> {
+    writeFileSync(join(this.options.logs, process), script.output);
     const errors = script.errorOutput.trim();
     if (errors !== '') {
       this.options.trouble(`${process} wrote to stderr: ${errors}`);
     }
-    if (this.isEnding) {
+    if (this.told.has(process)) {
       return;
     }
     this.killed.add(process);
     if (!hasKilledItself(book)) {
-      this.options.trouble(`${process} ended by itself (${script.ending}): ${this.lastWords}`);
+      this.options.trouble(`${process} ended by itself (${script.ending}): ${lastLines(script.output)}`);
     }
     await this.start().catch((error: unknown) => this.options.trouble(String(error)));
   }
@@ -112,4 +121,8 @@ export class Member {
 function hasKilledItself(book: string): boolean {
   const last = readFileSync(book, 'utf8').trimEnd().split('\n').at(-1);
   return last !== undefined && last !== '' && (JSON.parse(last) as Line).what === 'killing itself';
+}
+
+function lastLines(text: string): string {
+  return text.trimEnd().split('\n').slice(-10).join('\n');
 }

@@ -28,7 +28,12 @@ export class Recorder {
     private readonly topic: string,
     private readonly pattern: string,
   ) {
-    this.redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
+    this.redis = new Redis(url, {
+      // A read that was not answered may have taken entries: it must fail, and not be sent again.
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      retryStrategy: () => 50,
+    });
     // The loop sees it.
     this.redis.on('error', () => undefined);
   }

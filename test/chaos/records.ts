@@ -42,6 +42,17 @@ export class Book {
   }
 }
 
+/** What the books of a folder say of messages, each in the order of time, as text. */
+export function trails(folder: string, ids: readonly string[]): string[] {
+  const wanted = new Set(ids);
+  return [...readBooks(folder)]
+    .filter(({ id }) => wanted.has(id))
+    .sort((a, b) => ids.indexOf(a.id) - ids.indexOf(b.id) || a.at - b.at)
+    .map(({ at, id, process, what, ...rest }) => {
+      return `${new Date(at).toISOString()} ${id} ${what} (${process}) ${JSON.stringify(rest)}`;
+    });
+}
+
 /** Everything in the books of a folder, a process after the other. */
 export function* readBooks(folder: string): Generator<Entry> {
   for (const name of readdirSync(folder).sort()) {

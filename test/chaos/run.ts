@@ -5,6 +5,7 @@ import { check, type Disturbance, type Violation } from './checks.js';
 import { FAULTS, type FaultKind } from './faults.js';
 import { Ledger } from './ledger.js';
 import { SERVICES } from './load.js';
+import { trails } from './records.js';
 import { planLane, type Step } from './plan.js';
 import { castOf, SCENARIOS, type Scenario, type ScenarioName } from './scenarios.js';
 import { Stage } from './stage.js';
@@ -18,18 +19,23 @@ const IDLE_FOR_MS = 2_000;
 /** What an idle process may ask of Redis in a second: reads that block, a lease that is renewed, a look at others. */
 const IDLE_COMMANDS = 15;
 
+/** Messages of each violation whose trails are shown. */
+const TRAILS = 3;
+
 /** What is to be run. */
 export interface Order {
   scenario: ScenarioName;
   seed: number;
   seconds: number;
   scripts: CompiledScripts;
+  /** Leaves the books and the logs of the processes where they are, and says where. */
+  keep?: boolean;
   /** Is told of each fault. */
   say?: (line: string) => void;
 }
 
 /** Runs a scenario: load, faults, calm, account. */
-export async function run({ scenario: name, seed, seconds, scripts, say }: Order): Promise<Account> {
+export async function run({ scenario: name, seed, seconds, scripts, keep, say }: Order): Promise<Account> {
   const scenario: Scenario = SCENARIOS[name];
   const cast = castOf(scenario);
   const begin = performance.now();
@@ -41,7 +47,7 @@ export async function run({ scenario: name, seed, seconds, scripts, say }: Order
     const unsettled = await settle(stage, 3 * cast.lease);
     const settledAfter = unsettled.length === 0 ? performance.now() - lastFault : undefined;
     await clientsEnd;
-    const idleCommands = await idleRate(stage);
+    const idle = { ms: IDLE_FOR_MS, calls: await idleCalls(stage) };
     await Promise.all(stage.servers.map((server) => server.end()));
     const ledger = await takeStock(stage);
     const killed = new Set(stage.members.flatMap((member) => [...member.killed]));
@@ -50,7 +56,7 @@ export async function run({ scenario: name, seed, seconds, scripts, say }: Order
       ...check(ledger, { disturbances, killed, timeout, lease, strict: scenario.strict ?? false }),
       { rule: 'three leases after the last fault nothing is pending', cases: unsettled },
       { rule: 'no process dies, hangs or complains that was not made to', cases: stage.troubles },
-      { rule: 'an idle process sends next to nothing', cases: tooBusy(stage, idleCommands) },
+      { rule: 'an idle process sends next to nothing', cases: tooBusy(stage, idle) },
     ].filter(({ cases }) => cases.length > 0);
     return {
       scenario: name,
@@ -59,12 +65,20 @@ export async function run({ scenario: name, seed, seconds, scripts, say }: Order
       ledger,
       disturbances,
       settledAfter,
-      idleCommands,
+      idle,
       violations,
+      trails: trails(stage.books, violations.flatMap(firstMessages)),
     };
   } finally {
+    if (keep) {
+      say?.(`The books and logs are in ${stage.keep()}`);
+    }
     await stage.close();
   }
+}
+
+function firstMessages({ cases }: Violation): string[] {
+  return cases.slice(0, TRAILS).map((text) => /^\S+/.exec(text)![0]);
 }
 
 /** Runs the lanes beside each other for as long as it is said, and each fault to its end. */
@@ -128,15 +142,20 @@ async function settle(stage: Stage, withinMs: number): Promise<string[]> {
   }
 }
 
-async function idleRate(stage: Stage): Promise<number> {
-  const before = await stage.commandsProcessed();
+/** The commands that arrive while nothing is to be done, by name. */
+async function idleCalls(stage: Stage): Promise<Map<string, number>> {
+  const before = await stage.commandCalls();
   await pause(IDLE_FOR_MS);
-  return Math.round(((await stage.commandsProcessed()) - before) / (IDLE_FOR_MS / 1_000));
+  const calls = [...(await stage.commandCalls())].map(
+    ([name, count]) => [name, count - (before.get(name) ?? 0)] as const,
+  );
+  return new Map(calls.filter(([, count]) => count > 0));
 }
 
-function tooBusy({ servers }: Stage, rate: number): string[] {
-  const allowed = IDLE_COMMANDS * (servers.length + 1);
-  return rate > allowed ? [`${rate} commands a second, where ${allowed} are allowed`] : [];
+function tooBusy({ servers }: Stage, idle: Account['idle']): string[] {
+  const count = [...idle.calls.values()].reduce((sum, n) => sum + n, 0);
+  const allowed = (IDLE_COMMANDS * (servers.length + 1) * idle.ms) / 1_000;
+  return count > allowed ? [`${count} commands in ${idle.ms} ms, where ${allowed} are allowed`] : [];
 }
 
 async function takeStock(stage: Stage): Promise<Ledger> {

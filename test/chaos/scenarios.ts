@@ -61,6 +61,14 @@ export const SCENARIOS = {
     lanes: [{ faults: ['kill client'], pause: [300, 1_500] }],
     seconds: 12,
   },
+  'processes-killed': {
+    proves: 'killed instances and killed clients beside each other lose nothing',
+    lanes: [
+      { faults: ['kill server'], pause: [300, 1_500] },
+      { faults: ['kill client'], pause: [2_000, 4_000] },
+    ],
+    seconds: 12,
+  },
   'redis-killed': {
     proves: 'what Redis has confirmed survives its SIGKILL, by the append-only file',
     lanes: [{ faults: ['kill redis'], pause: [1_500, 3_000] }],
@@ -75,6 +83,14 @@ export const SCENARIOS = {
     proves: 'an instance that stands still for longer than its lease is fenced, one for less is not',
     lanes: [{ faults: ['stop server', 'stop server briefly', 'stop client'], pause: [500, 1_500] }],
     seconds: 15,
+  },
+  'standing-still': {
+    proves: 'an instance that is cut off or stands still is taken over after its lease, and never before',
+    lanes: [
+      { faults: ['partition server', 'stop server briefly', 'stop server'], pause: [500, 1_000] },
+      { faults: ['stop client', 'partition client'], pause: [1_000, 3_000] },
+    ],
+    seconds: 14,
   },
   connections: {
     proves: 'lost, silent and slow connections lose nothing',

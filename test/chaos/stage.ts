@@ -26,16 +26,20 @@ export class Stage {
   /** What went wrong without a fault that explains it. */
   readonly troubles: string[] = [];
   readonly books: string;
+  private readonly logs: string;
   readonly admin: Redis;
   readonly recorder: Recorder;
   private readonly proxies: Proxy[] = [];
+  private isKept = false;
 
   private constructor(
     readonly redis: RedisServer,
     private readonly folder: string,
   ) {
     this.books = join(folder, 'books');
+    this.logs = join(folder, 'logs');
     mkdirSync(this.books);
+    mkdirSync(this.logs);
     this.admin = new Redis(redis.url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
     // Redis is killed on purpose; what it was asked is asked again.
     this.admin.on('error', () => undefined);
@@ -105,9 +109,18 @@ export class Stage {
     return entries.map(([id, fields]) => messageOf(fields)?.id ?? `of entry ${id}, which holds no message`);
   }
 
-  async commandsProcessed(): Promise<number> {
-    const [, count] = /total_commands_processed:(\d+)/.exec(await this.admin.info('stats')) ?? [];
-    return Number(count);
+  /** How often each command has been called since Redis was started. */
+  async commandCalls(): Promise<Map<string, number>> {
+    const stats = await this.admin.info('commandstats');
+    return new Map(
+      [...stats.matchAll(/^cmdstat_(.+):calls=(\d+)/gm)].map(([, name, n]) => [name!, Number(n)]),
+    );
+  }
+
+  /** Leaves the folder of books where it is, and logs beside them; returns its path. */
+  keep(): string {
+    this.isKept = true;
+    return this.folder;
   }
 
   async close(): Promise<void> {
@@ -116,7 +129,9 @@ export class Stage {
     this.admin.disconnect();
     await Promise.all(this.proxies.map((proxy) => proxy.stop()));
     await this.redis.stop();
-    rmSync(this.folder, { recursive: true, force: true });
+    if (!this.isKept) {
+      rmSync(this.folder, { recursive: true, force: true });
+    }
   }
 
   private async unsettledOf(stream: string, group: string): Promise<string | undefined> {
@@ -177,7 +192,8 @@ export class Stage {
         kind,
         proxy,
         scripts,
-        folder: this.books,
+        books: this.books,
+        logs: this.logs,
         setup: (process, book, generation) => setup(process, url, book, generation),
         trouble: (line) => this.troubles.push(line),
       }),
