@@ -16,15 +16,15 @@ beforeAll(async () => {
 afterAll(() => scripts.remove());
 
 const SHORT: [name: ScenarioName, seed: number, seconds: number][] = [
-  ['processes-killed', 1, 12],
-  ['redis-killed', 2, 12],
-  ['standing-still', 3, 14],
-  ['connections', 4, 14],
-  ['redis-refuses', 5, 12],
-  ['groups-vanish', 6, 8],
-  ['streams-vanish', 7, 10],
-  ['rolling', 8, 10],
-  ['rolling-without-unblock', 9, 12],
+  ['processes-killed', 1, 10],
+  ['redis-killed', 2, 10],
+  ['standing-still', 3, 12],
+  ['connections', 4, 13],
+  ['redis-refuses', 5, 10],
+  ['groups-vanish', 6, 6],
+  ['streams-vanish', 7, 8],
+  ['rolling', 8, 8],
+  ['rolling-without-unblock', 9, 10],
 ];
 
 test.each(SHORT.map((row) => [SCENARIOS[row[0]].proves, ...row] as const))(

@@ -10,7 +10,7 @@ export interface Cast {
   rates: Rates;
   /** Milliseconds. */
   lease: number;
-  /** Milliseconds that a request may take: more than it takes to find a half-open connection. */
+  /** Milliseconds that a request may take: more than a takeover takes, and a restart of Redis. */
   timeout: number;
   maxDeliveries: number;
   /** The share of events whose handlers fail at first, and of those whose handlers always fail. */
@@ -33,12 +33,15 @@ export interface Scenario {
   seconds: number;
 }
 
+/** More than it takes to find a half-open connection, or a reply stream that is gone. */
+const PATIENT: Partial<Cast> = { timeout: 15_000 };
+
 const CAST: Cast = {
   instances: 2,
   clients: 2,
   rates: { asks: 100, counts: 10, events: 75 },
   lease: 1_000,
-  timeout: 15_000,
+  timeout: 8_000,
   maxDeliveries: 5,
   failing: 0.02,
   doomed: 0.005,
@@ -98,6 +101,7 @@ export const SCENARIOS = {
       { faults: ['reset server', 'reset client', 'latency', 'CLIENT KILL'], pause: [300, 1_500] },
       { faults: ['half-open server', 'half-open client'], pause: [300, 1_000] },
     ],
+    cast: PATIENT,
     seconds: 25,
   },
   'redis-refuses': {
@@ -113,6 +117,7 @@ export const SCENARIOS = {
   'streams-vanish': {
     proves: 'after FLUSHALL, DEL or an empty restart everything heals, and nothing later is lost',
     lanes: [{ faults: ['DEL', 'FLUSHALL', 'restart redis empty'], pause: [2_000, 4_000] }],
+    cast: PATIENT,
     seconds: 15,
   },
   poison: {
