@@ -250,3 +250,17 @@ export class DeliveriesExhaustedError extends RedisStreamsError {
     );
   }
 }
+
+/** An argument of a call for administration is missing or not what it must be, such as an id that is none. Nothing was done. */
+export class InvalidArgumentError extends RedisStreamsError {
+  readonly code = 'INVALID_ARGUMENT';
+}
+
+/** Redis refused a command of administration, or the connection was lost before it answered; `cause` says which. */
+export class CommandFailedError extends RedisStreamsError {
+  readonly code = 'COMMAND_FAILED';
+
+  constructor(what: string, reason: string, options?: ErrorOptions) {
+    super(`${what}: ${reason}. What had been done before stays done; it may be tried again.`, options);
+  }
+}

@@ -1,3 +1,5 @@
+export { RedisStreamsDeadLetters } from './admin/dead-letters.js';
+export type * from './admin/dead-letters.interface.js';
 export { RedisStreamsClient } from './client/redis-streams.client.js';
 export { RedisStreamsRecord, RedisStreamsRecordBuilder } from './client/record.js';
 export { REDIS_STREAMS } from './constants.js';
@@ -14,11 +16,13 @@ export type {
   DeadLetterOptions,
   RedisStreamsClientOptions,
   RedisStreamsConnectionOptions,
+  RedisStreamsDeadLettersOptions,
   RedisStreamsServerOptions,
   RetryOptions,
   WhenFull,
 } from './options.js';
 export type { Codec } from './protocol/codec.js';
+export type { DeadLetterReason } from './protocol/dead-letter.js';
 export type { MessageHeaders } from './protocol/entry.js';
 export { JsonCodec } from './protocol/json.codec.js';
 export { MsgpackCodec } from './protocol/msgpack.codec.js';
@@ -26,4 +30,6 @@ export type { Payload } from './protocol/payload.js';
 export type { RedisConnectionOption } from './redis/connection-factory.js';
 export type { RedisStreamsEvents, RedisStreamsStatus } from './redis/transport-events.js';
 export { RedisStreamsContext } from './server/context.js';
+export { RedisStreamsExceptionFilter } from './server/exception-filter.js';
+export { DeadLetter, RetryLater, isDeadLetter, isRetryLater } from './server/outcomes.js';
 export { RedisStreamsServer } from './server/redis-streams.server.js';

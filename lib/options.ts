@@ -107,6 +107,15 @@ export interface RedisStreamsClientOptions extends RedisStreamsConnectionOptions
   whenFull?: WhenFull;
 }
 
+/** Options of `RedisStreamsDeadLetters`. */
+export interface RedisStreamsDeadLettersOptions extends Pick<
+  RedisStreamsConnectionOptions,
+  'connection' | 'namespace' | 'connectTimeout'
+> {
+  /** Whose dead letters are meant where a call names no service. */
+  service?: string;
+}
+
 /** Options with every default filled in. */
 export type Resolved<T, Optional extends keyof T> = Required<Omit<T, Optional>> & Pick<T, Optional>;
 type Open = 'connection' | 'serializer' | 'deserializer' | 'service';
@@ -120,6 +129,9 @@ export type ResolvedServerOptions = Resolved<
 };
 /** Client options with every default filled in. */
 export type ResolvedClientOptions = Resolved<RedisStreamsClientOptions, Open>;
+
+/** Options of `RedisStreamsDeadLetters` with every default filled in. */
+export type ResolvedDeadLettersOptions = Resolved<RedisStreamsDeadLettersOptions, 'connection' | 'service'>;
 
 /** One option: its default, and what is wrong with a value (`undefined` where nothing is). */
 interface OptionRule {
@@ -183,6 +195,14 @@ export const CLIENT_RULES = {
   whenFull: { default: 'fail', fault: oneOf('fail', 'drop-oldest') },
 } satisfies Record<keyof RedisStreamsClientOptions, OptionRule>;
 
+/** Every option of `RedisStreamsDeadLetters`, its default and its check. docs/configuration.md is held against this. */
+export const DEAD_LETTERS_RULES = {
+  connection: connectionRules.connection,
+  namespace: connectionRules.namespace,
+  connectTimeout: connectionRules.connectTimeout,
+  service: { fault: nameFault },
+} satisfies Record<keyof RedisStreamsDeadLettersOptions, OptionRule>;
+
 /** Every option of `RedisStreamsModule.forRoot`: those of its server, and defaults for its clients. */
 export const MODULE_RULES = { ...CLIENT_RULES, ...SERVER_RULES };
 
@@ -207,6 +227,17 @@ export function resolveServerOptions(options: RedisStreamsServerOptions): Resolv
 /** Checks the options of a client and fills in the defaults. Throws a `ConfigurationError`. */
 export function resolveClientOptions(options: RedisStreamsClientOptions): ResolvedClientOptions {
   return resolve(options, CLIENT_RULES, 'RedisStreamsClient') as unknown as ResolvedClientOptions;
+}
+
+/** Checks the options of a `RedisStreamsDeadLetters` and fills in the defaults. Throws a `ConfigurationError`. */
+export function resolveDeadLettersOptions(
+  options: RedisStreamsDeadLettersOptions,
+): ResolvedDeadLettersOptions {
+  return resolve(
+    options,
+    DEAD_LETTERS_RULES,
+    'RedisStreamsDeadLetters',
+  ) as unknown as ResolvedDeadLettersOptions;
 }
 
 /** Checks a timeout given for one request. Throws a `ConfigurationError`. */

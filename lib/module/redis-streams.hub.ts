@@ -1,9 +1,11 @@
 import { Logger, type OnApplicationShutdown } from '@nestjs/common';
+import { RedisStreamsDeadLetters } from '../admin/dead-letters.js';
 import { RedisStreamsClient } from '../client/redis-streams.client.js';
 import { ClientSession } from '../client/client-session.js';
 import { ConfigurationError } from '../errors.js';
 import {
   CLIENT_RULES,
+  DEAD_LETTERS_RULES,
   SERVER_RULES,
   pickOptions,
   resolveModuleOptions,
@@ -21,6 +23,7 @@ const SHARED_OPTIONS = ['connection', 'namespace', 'connectTimeout'];
 /** What the server and all clients of an application share: one command connection, one reply stream. */
 export class RedisStreamsHub implements OnApplicationShutdown {
   readonly server: RedisStreamsServer;
+  readonly deadLetters: RedisStreamsDeadLetters;
   private readonly session: ClientSession;
   private readonly clients: RedisStreamsClient[] = [];
 
@@ -31,6 +34,7 @@ export class RedisStreamsHub implements OnApplicationShutdown {
     const namespace = new NamespaceConnection(resolved, logger);
     this.session = new ClientSession(namespace, resolved.connectTimeout, logger);
     this.server = new RedisStreamsServer(pickOptions(options, SERVER_RULES), namespace);
+    this.deadLetters = new RedisStreamsDeadLetters(pickOptions(options, DEAD_LETTERS_RULES), namespace);
   }
 
   /** A client with the module's defaults, and settings of its own. */
@@ -52,6 +56,6 @@ export class RedisStreamsHub implements OnApplicationShutdown {
 
   /** After the server has been closed, whose handlers may use clients to their end. */
   async onApplicationShutdown(): Promise<void> {
-    await Promise.all(this.clients.map((client) => client.close()));
+    await Promise.all([...this.clients, this.deadLetters].map((user) => user.close()));
   }
 }

@@ -1,4 +1,5 @@
 import { Module, type DynamicModule, type Provider } from '@nestjs/common';
+import { RedisStreamsDeadLetters } from '../admin/dead-letters.js';
 import { ConfigurationError } from '../errors.js';
 import { RedisStreamsServer } from '../server/redis-streams.server.js';
 import type {
@@ -69,8 +70,13 @@ function root(imports: DynamicModule['imports'], options: Provider[]): DynamicMo
         inject: [RedisStreamsHub],
         useFactory: (hub: RedisStreamsHub) => hub.server,
       },
+      {
+        provide: RedisStreamsDeadLetters,
+        inject: [RedisStreamsHub],
+        useFactory: (hub: RedisStreamsHub) => hub.deadLetters,
+      },
     ],
-    exports: [RedisStreamsHub, RedisStreamsServer],
+    exports: [RedisStreamsHub, RedisStreamsServer, RedisStreamsDeadLetters],
   };
 }
 

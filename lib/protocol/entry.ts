@@ -25,8 +25,9 @@ export interface OutgoingEntry {
 export interface IncomingEntry {
   pattern: string;
   data: Buffer;
-  /** The request's id, and the client that waits for its reply; both `undefined` for an event. */
+  /** The request's id; `undefined` for an event. */
   id: string | undefined;
+  /** The client that waits for the reply. A request without one was replayed: nobody waits for its answer. */
   reply: string | undefined;
   ttl: number | undefined;
   headers: MessageHeaders | undefined;
@@ -95,12 +96,27 @@ export function decodeEntry(fields: readonly Buffer[]): IncomingEntry {
   if (pattern === undefined) {
     throw new MalformedEntryError("The entry has no field 'pattern'.");
   }
-  if (reply === undefined) {
-    id = undefined;
-  } else {
+  if (reply !== undefined) {
     assertRequest(id, reply);
+  } else if (id !== undefined && !isWireId(id)) {
+    // A field of a publisher's own, which makes no request of an event.
+    id = undefined;
   }
   return { pattern, data, id, reply, ttl, headers, codec, packet };
+}
+
+/** Who waits for the answer to a request, as far as a malformed entry says so. */
+export function replyAddressOf(fields: readonly Buffer[]): { id: string; reply: string } | undefined {
+  let id = '';
+  let reply = '';
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    if (spells(fields[i]!, 'id')) {
+      id = fields[i + 1]!.toString('latin1');
+    } else if (spells(fields[i]!, 'reply')) {
+      reply = fields[i + 1]!.toString('latin1');
+    }
+  }
+  return isWireId(id) && isWireId(reply) ? { id, reply } : undefined;
 }
 
 /** Every field of every entry passes here: no string is made to look at a name. */
@@ -132,7 +148,8 @@ function parseTtl(text: string): number {
   return Number(text);
 }
 
-function parseHeaders(text: string): MessageHeaders {
+/** Reads the field `headers`. Throws a `MalformedEntryError` that says what is wrong with it. */
+export function parseHeaders(text: string): MessageHeaders {
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);

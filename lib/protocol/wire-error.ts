@@ -16,12 +16,15 @@ export function toWireError(error: unknown): unknown {
   return error ? error : { status: 'error', message: String(error) };
 }
 
+/** What is no error once it is read, such as `Infinity` or an invalid Date, which JSON writes as `null`. */
+const FALSY_TEXTS: readonly (string | undefined)[] = [undefined, 'null', 'false', '0', '""'];
+
 /** The JSON text of an error. An error that is not JSON itself is replaced by one that says so. */
 export function encodeError(error: unknown): string {
   try {
     const text = JSON.stringify(toWireError(error)) as string | undefined;
-    if (text !== undefined) {
-      return text;
+    if (!FALSY_TEXTS.includes(text)) {
+      return text!;
     }
   } catch {
     // Not JSON: what follows says so to the caller, who could not be given the error itself.

@@ -76,6 +76,11 @@ export class BlockingReader {
     });
   }
 
+  /** Milliseconds since the read that is under way was written; `undefined` where there is none. */
+  get readingFor(): number | undefined {
+    return this.readingSince === undefined ? undefined : performance.now() - this.readingSince;
+  }
+
   /** Starts the loop; resolves once the first read has been written. */
   async start(): Promise<void> {
     if (!this.loop) {

@@ -8,7 +8,7 @@ import { ConfigurationError } from '../errors.js';
 export type RedisConnectionOption = string | RedisOptions | Redis | ((options: RedisOptions) => Redis);
 
 /** What a connection is for; part of its name in CLIENT LIST. */
-export type ConnectionRole = 'commands' | 'inbox' | 'topics' | 'replies';
+export type ConnectionRole = 'commands' | 'inbox' | 'topics' | 'control' | 'replies';
 
 /** ioredis keeps a timer for this long after a connection is closed, also one that was dead before. */
 const DISCONNECT_WITHIN_MS = 500;

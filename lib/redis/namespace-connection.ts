@@ -1,4 +1,6 @@
 import { ConnectError, LayoutMismatchError } from '../errors.js';
+import { RedisStreamsHooks } from '../hooks.js';
+import { describeError } from '../util/describe-error.js';
 import { Shared } from '../util/shared.js';
 import { RedisClock } from './clock.js';
 import { CommandConnection } from './command-connection.js';
@@ -33,6 +35,8 @@ export class NamespaceConnection extends Shared {
   readonly commands: CommandConnection;
   readonly keys: Keys;
   readonly clock = new RedisClock();
+  /** What all clients and the server of a module report to. */
+  readonly hooks: RedisStreamsHooks;
   /** Why the namespace may not be used at present. */
   mismatch: LayoutMismatchError | undefined;
   private readonly connectTimeout: number;
@@ -45,6 +49,9 @@ export class NamespaceConnection extends Shared {
   ) {
     super();
     this.connectTimeout = options.connectTimeout;
+    this.hooks = new RedisStreamsHooks((error, name) =>
+      log.error(`A listener to '${name}' failed: ${describeError(error)}`),
+    );
     this.factory = new ConnectionFactory(options.connection);
     this.commands = new CommandConnection(this.factory, options.connectTimeout, log);
     this.keys = new Keys(options.namespace);

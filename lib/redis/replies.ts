@@ -18,9 +18,19 @@ export function parseStreams(reply: unknown): StreamBatch[] {
   if (!Array.isArray(reply)) {
     return [];
   }
-  return (reply as [Buffer, [Buffer, Buffer[] | null][]][]).map(([stream, entries]) => ({
+  return (reply as [Buffer, RawEntry[]][]).map(([stream, entries]) => ({
     stream: stream.toString(),
-    entries: entries.map(([id, fields]) => ({ id: id.toString('latin1'), fields: fields ?? undefined })),
+    entries: parseEntries(entries),
+  }));
+}
+
+type RawEntry = [id: Buffer, fields: Buffer[] | null];
+
+/** The answer of XRANGE (Buffer form). */
+export function parseEntries(reply: unknown): StreamEntry[] {
+  return (reply as RawEntry[]).map(([id, fields]) => ({
+    id: id.toString('latin1'),
+    fields: fields ?? undefined,
   }));
 }
 
@@ -34,26 +44,83 @@ export function entryTime(id: string): number {
   return Number.parseInt(id, 10);
 }
 
+/** The largest number that Redis takes for either half of an entry's id. */
+const MAX_ID_PART = 2n ** 64n - 1n;
+
 /** The id right after `id`, for "everything up to and including `id`". */
 export function nextEntryId(id: string): string {
   const [time = '0', seq = '0'] = id.split('-');
-  return `${time}-${BigInt(seq) + 1n}`;
+  return BigInt(seq) < MAX_ID_PART ? `${time}-${BigInt(seq) + 1n}` : `${BigInt(time) + 1n}-0`;
 }
 
 /** Whether one entry id comes before another. */
 export function isEarlier(id: string, other: string): boolean {
   const time = entryTime(id);
   const otherTime = entryTime(other);
-  return time === otherTime ? sequenceOf(id) < sequenceOf(other) : time < otherTime;
+  // Rounding keeps the order of times, but makes some past 2^53 the same: ids that were given by hand may be as large.
+  return time === otherTime ? isEarlierExactly(id, other) : time < otherTime;
 }
 
-function sequenceOf(id: string): bigint {
-  return BigInt(id.slice(id.indexOf('-') + 1));
+function isEarlierExactly(id: string, other: string): boolean {
+  const [time = 0n, seq = 0n] = id.split('-').map(BigInt);
+  const [otherTime = 0n, otherSeq = 0n] = other.split('-').map(BigInt);
+  return time === otherTime ? seq < otherSeq : time < otherTime;
 }
 
 /** The ids in the answer of XPENDING with a range. */
 export function parsePendingIds(reply: unknown): string[] {
   return Array.isArray(reply) ? (reply as [string, ...unknown[]][]).map(([id]) => id) : [];
+}
+
+/** What became of an entry that was to be moved to the dead letters. */
+export type DeadLetterOutcome =
+  /** Moved; `id` is the dead letter's, and `dropped` of the oldest dead letters had to go. */
+  | { outcome: 'moved'; id: string; dropped: number }
+  /** It is not pending, or pending for somebody else: nothing was done. */
+  | { outcome: 'not-owned' }
+  /** It was pending, but is not in its stream any more: it was acknowledged, and there is nothing to keep. */
+  | { outcome: 'missing' };
+
+/** The answer of the script that moves an entry to the dead letters. */
+export function parseDeadLetterOutcome(reply: unknown): DeadLetterOutcome {
+  const [outcome, id, dropped] = reply as
+    ['moved', string, number] | ['not-owned' | 'missing', undefined?, undefined?];
+  return outcome === 'moved' ? { outcome, id, dropped } : { outcome };
+}
+
+/** What a group knows of an entry that is pending. */
+export interface PendingEntry {
+  id: string;
+  /** Milliseconds since it was last delivered. */
+  idle: number;
+  /** How often it has been delivered. */
+  deliveries: number;
+}
+
+/** The answer of XPENDING with a range. */
+export function parsePending(reply: unknown): PendingEntry[] {
+  return Array.isArray(reply)
+    ? (reply as [string, string, number | string, number | string][]).map(([id, , idle, deliveries]) => ({
+        id,
+        idle: Number(idle),
+        deliveries: Number(deliveries),
+      }))
+    : [];
+}
+
+/** What became of a dead letter that was to be replayed. */
+export type ReplayOutcome =
+  /** Its message is in the inbox, as the entry `entryId`. */
+  | { outcome: 'replayed'; entryId: string }
+  /** There is no such letter. */
+  | { outcome: 'missing' }
+  /** Nothing of a message is in it. */
+  | { outcome: 'empty' };
+
+/** The answer of the script that replays a dead letter. */
+export function parseReplayOutcome(reply: unknown): ReplayOutcome {
+  const [outcome, entryId] = reply as ['replayed', string] | ['missing' | 'empty', undefined?];
+  return outcome === 'replayed' ? { outcome, entryId } : { outcome };
 }
 
 /** One line of an INFO answer, such as `redis_version`. */

@@ -1,9 +1,11 @@
 import { BaseRpcContext } from '@nestjs/microservices';
+import { ConfigurationError } from '../errors.js';
 import type { MessageHeaders } from '../protocol/entry.js';
 import type { RedisClock } from '../redis/clock.js';
 import { entryTime } from '../redis/replies.js';
 import type { Delivery } from './delivery.js';
 import type { Lifetime } from './lifetime.js';
+import type { Verdict } from './verdict.js';
 
 /** Who handles a message. */
 export interface Instance {
@@ -21,6 +23,8 @@ export class RedisStreamsContext extends BaseRpcContext<[delivery: Delivery]> {
     private readonly instanceInfo: Instance,
     private readonly clock: RedisClock,
     private readonly execution: { readonly lifetime: Lifetime },
+    /** Events only. */
+    private readonly verdict?: Verdict,
   ) {
     super([delivery]);
   }
@@ -82,9 +86,53 @@ export class RedisStreamsContext extends BaseRpcContext<[delivery: Delivery]> {
     return this.delivery.deliveries;
   }
 
-  /** Aborts at the deadline, and when the instance is closed and has waited `shutdownTimeout` for this handler. */
+  /**
+   * Aborts when the handler's work is for nobody: at the request's deadline, when its caller has unsubscribed or is
+   * gone, when another instance has taken the message over, and when the instance is closed and has waited
+   * `shutdownTimeout`. Its `reason` is one of this package's errors.
+   */
   get signal(): AbortSignal {
     return this.execution.lifetime.signal;
+  }
+
+  /**
+   * Acknowledges the event, with `acknowledge: 'manual'`: at once, or, where several handlers have it, when all have
+   * called this. It may be called after the handler has returned; until then the event holds a slot.
+   * Throws a `ConfigurationError` for a request, and with another `acknowledge`.
+   */
+  ack(): void {
+    this.verdictOf('ack').ack();
+  }
+
+  /**
+   * Has the event delivered again when its handlers have ended: as `throw new RetryLater(delay)` does, or, without a
+   * delay, after the pause of the option `retry`. Throws a `ConfigurationError` for a request, and for what is no time.
+   * @param delay milliseconds
+   */
+  retry(delay?: number): void {
+    this.verdictOf('retry').retry(delay);
+  }
+
+  /**
+   * Makes the event a dead letter when its handlers have ended, as `throw new DeadLetter(reason)` does. Throws a
+   * `ConfigurationError` for a request.
+   */
+  deadLetter(reason: string): void {
+    this.verdictOf('deadLetter').deadLetter(reason);
+  }
+
+  /** The same for another handler of the event. @internal */
+  withVerdict(verdict: Verdict): RedisStreamsContext {
+    return new RedisStreamsContext(this.delivery, this.instanceInfo, this.clock, this.execution, verdict);
+  }
+
+  private verdictOf(method: string): Verdict {
+    if (!this.verdict) {
+      throw new ConfigurationError(
+        `context.${method}() is for events; '${this.pattern}' is a request, which is settled by its reply.`,
+      );
+    }
+    return this.verdict;
   }
 
   /** The headers, under the name that Nest 12 gives a packet's metadata; `undefined` where there are none. */

@@ -1,6 +1,30 @@
 import { MalformedEntryError } from '../errors.js';
-import { decodeEntry, type IncomingEntry } from '../protocol/entry.js';
-import { entryTime, type StreamEntry } from '../redis/replies.js';
+import { decodeEntry, replyAddressOf, type IncomingEntry } from '../protocol/entry.js';
+import { ALONE } from '../redis/consumers.js';
+import { entryTime } from '../redis/replies.js';
+import type { FailedHandler } from './event-outcome.js';
+
+/** How an entry came to this instance, where it was not simply read. */
+export interface DeliveryHistory {
+  /** How often it has been delivered, this time included. Default 1. */
+  deliveries?: number;
+  /** Another instance had it before. */
+  isTakenOver?: boolean;
+  /** It runs alone, and belongs to a consumer of its own meanwhile. */
+  isAlone?: boolean;
+  /** It ran alone when the instance that had it died. */
+  isSuspect?: boolean;
+  /** A retry: the handlers that are still to succeed, and what those have failed with that are not run again. */
+  retry?: EventRetry;
+}
+
+/** What is left to do of an event that is delivered again to the instance where it failed. */
+export interface EventRetry {
+  /** By their places in the list of the pattern's handlers. */
+  handlers: readonly number[];
+  /** The first of those that have used up their deliveries. */
+  exhausted: FailedHandler | undefined;
+}
 
 /** An entry that this instance has been given, and what is known of its delivery. */
 export interface Delivery {
@@ -14,14 +38,36 @@ export interface Delivery {
   deadline: number | undefined;
   /** Whether the entry is removed once it is acknowledged: entries of an inbox are, those of a topic have other readers. */
   isInbox: boolean;
+  isAlone: boolean;
+  isSuspect: boolean;
+  /** Set where the entry breaks the rules of the wire: there is nothing to handle. */
+  fault: MalformedEntryError | undefined;
+  retry: EventRetry | undefined;
+  /** Another instance has taken it over: nothing that is done here is settled. */
+  isLost: boolean;
+  /** What ends its handlers and its replies, once they have begun. */
+  execution: { revoke(reason: Error): void } | undefined;
 }
 
-/** Takes an entry that was read apart. Throws a `MalformedEntryError`. */
-export function openDelivery(stream: string, { id, fields }: StreamEntry, isInbox: boolean): Delivery {
-  if (!fields) {
-    throw new MalformedEntryError('it was deleted before it was read');
+/** Takes an entry that was read apart. One that breaks the rules of the wire has a `fault`. */
+export function openDelivery(
+  stream: string,
+  id: string,
+  fields: readonly Buffer[],
+  isInbox: boolean,
+  history: DeliveryHistory = {},
+): Delivery {
+  let fault: MalformedEntryError | undefined;
+  let entry: IncomingEntry;
+  try {
+    entry = decodeEntry(fields);
+  } catch (error) {
+    if (!(error instanceof MalformedEntryError)) {
+      throw error;
+    }
+    fault = error;
+    entry = { ...UNREADABLE, ...replyAddressOf(fields) };
   }
-  const entry = decodeEntry(fields);
   if (!isInbox) {
     // Whatever a topic's entry says, it is an event: every subscribed service gets it, and none may answer.
     entry.id = undefined;
@@ -29,6 +75,34 @@ export function openDelivery(stream: string, { id, fields }: StreamEntry, isInbo
   }
   // Nobody waits for an event: it is handled however late.
   const isTimed = entry.reply !== undefined && entry.ttl !== undefined;
-  const deadline = isTimed ? entryTime(id) + entry.ttl! : undefined;
-  return { stream, id, entry, deliveries: 1, deadline, isInbox };
+  return {
+    stream,
+    id,
+    entry,
+    deliveries: history.deliveries ?? 1,
+    deadline: isTimed ? entryTime(id) + entry.ttl! : undefined,
+    isInbox,
+    isAlone: history.isAlone ?? false,
+    isSuspect: history.isSuspect ?? false,
+    fault,
+    retry: history.retry,
+    isLost: false,
+    execution: undefined,
+  };
+}
+
+const UNREADABLE: IncomingEntry = {
+  pattern: '',
+  data: Buffer.alloc(0),
+  id: undefined,
+  reply: undefined,
+  ttl: undefined,
+  headers: undefined,
+  codec: 'json',
+  packet: false,
+};
+
+/** The consumer for which an entry is pending while an instance handles it. */
+export function consumerOf({ isAlone }: Pick<Delivery, 'isAlone'>, instance: string): string {
+  return isAlone ? instance + ALONE : instance;
 }

@@ -1,33 +1,26 @@
 import type { Deserializer, MessageHandler } from '@nestjs/microservices';
-import { DeserializationError, MalformedEntryError } from '../errors.js';
+import { DeliveriesExhaustedError } from '../errors.js';
 import type { ResolvedServerOptions } from '../options.js';
-import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { messageOf } from '../redis/redis-errors.js';
 import type { StreamBatch, StreamEntry } from '../redis/replies.js';
-import { BurstLog } from '../util/burst-log.js';
 import { describeError } from '../util/describe-error.js';
-import { RedisStreamsContext, type Instance } from './context.js';
-import { openDelivery, type Delivery } from './delivery.js';
-import { Execution } from './execution.js';
-import type { Handlers } from './handlers.js';
+import type { Cancellations } from './cancellations.js';
+import type { Instance } from './context.js';
+import type { DeadLetterWriter } from './dead-letter-writer.js';
+import { openDelivery, type Delivery, type DeliveryHistory } from './delivery.js';
+import { EventRunner } from './event-runner.js';
+import type { EventHandler, Handlers } from './handlers.js';
+import type { Holdings } from './holdings.js';
+import { Lane } from './lane.js';
 import { PayloadDecoder } from './payload-decoder.js';
+import { Pipeline, type WithHooks } from './pipeline.js';
 import type { ReplyWriter } from './reply-writer.js';
-import { RequestExecution, type RequestExecutionDeps, type RequestListener } from './request-execution.js';
+import type { Reporter } from './reporter.js';
+import type { Doom } from './request-execution.js';
+import { RequestRunner } from './request-runner.js';
+import type { RetryQueue } from './retry-queue.js';
 import type { Settlement } from './settlement.js';
-import { Slots } from './slots.js';
-import { isPromise } from '../util/promise.js';
-
-/** What Nest's transports answer to a pattern that has no handler (NO_MESSAGE_HANDLER). */
-const NO_HANDLER = 'There is no matching message handler defined in the remote service.';
-
-/** What Nest answers for an error that is not an RpcException. */
-const INTERNAL_ERROR = { status: 'error', message: 'Internal server error' };
-
-/** Runs `work` inside Nest's processing hooks; resolves when it has ended. */
-export type WithHooks = (context: RedisStreamsContext, work: () => Promise<void>) => Promise<void>;
-
-type Work = (data: unknown, context: RedisStreamsContext) => Promise<void>;
 
 /** What a dispatcher is made from. */
 export interface DispatcherDeps {
@@ -35,247 +28,201 @@ export interface DispatcherDeps {
   options: ResolvedServerOptions;
   instance: Instance & { random: string };
   handlers: Handlers;
+  holdings: Holdings<Delivery>;
   settlement: Settlement;
   replies: ReplyWriter;
-  log: Log;
+  retries: RetryQueue;
+  deadLetters: DeadLetterWriter;
+  cancellations: Cancellations;
+  reporter: Reporter;
   /** Nest's default or the user's: makes a packet of what another side's serializer made. */
   deserializer: Deserializer;
   /** The route of a pattern that is not one yet. */
   normalize: (pattern: string) => string;
   /** What runs a message's work inside Nest's processing hooks; `undefined` where there are none. */
   hooks: () => WithHooks | undefined;
+  /** A lane has room for more than waits in it. */
+  onRoom: () => void;
 }
 
 /**
- * Takes an entry from its stream to its handlers, and what comes of it to the responder and the settlement. Every
- * entry takes a slot and gives it back, however it ends: slots of their own for inbox and topics, so that events
- * never keep requests from being handled.
+ * Takes every entry that this instance is given, however it came, to whoever handles it. Requests and events have
+ * lanes of their own, so that events never keep requests from being handled.
  */
-export class Dispatcher implements RequestListener {
-  readonly requestSlots: Slots;
-  readonly eventSlots: Slots;
-  private readonly decoder: PayloadDecoder;
-  private readonly executionDeps: RequestExecutionDeps;
-  private readonly running = new Set<Execution>();
-  /** Events that were read beyond the free slots: COUNT is for each stream of a read. */
-  private readonly backlog: Delivery[] = [];
-  private readonly failures: BurstLog;
+export class Dispatcher {
+  readonly requestLane: Lane;
+  readonly eventLane: Lane;
+  readonly requests: RequestRunner;
+  private readonly events: EventRunner;
+  private readonly inbox: string;
 
   constructor(private readonly deps: DispatcherDeps) {
-    const { options, replies, instance, log } = deps;
-    this.requestSlots = new Slots(options.concurrency);
-    this.eventSlots = new Slots(options.eventConcurrency);
-    this.decoder = new PayloadDecoder(options.codec, deps.deserializer, options.deserializer !== undefined);
-    this.executionDeps = {
-      clock: deps.namespace.clock,
-      onTeardownError: this.onTeardownError,
-      responder: {
-        replies,
-        serializer: options.serializer,
-        maxPayloadBytes: options.maxPayloadBytes,
-        instance: instance.random,
-        clock: deps.namespace.clock,
-        onUnwritable: (pattern, error) =>
-          this.failures.report(
-            'Unwritable replies',
-            `A reply to '${pattern}' could not be written: ${messageOf(error)}`,
-          ),
+    const { options, namespace, instance, reporter, replies, settlement, retries, deadLetters } = deps;
+    const { clock } = namespace;
+    this.inbox = namespace.keys.inbox(instance.service);
+    this.requestLane = new Lane(options.concurrency, this.start, deps.onRoom);
+    this.eventLane = new Lane(options.eventConcurrency, this.start, deps.onRoom);
+    const decoder = new PayloadDecoder(options.codec, deps.deserializer, options.deserializer !== undefined);
+    const pipeline = new Pipeline(decoder, namespace, instance, deps.hooks);
+    const { acknowledge } = options;
+    const shared = { pipeline, settlement, deadLetters, reporter, acknowledge };
+    const onTeardownError = this.onTeardownError;
+    this.requests = new RequestRunner({
+      ...shared,
+      cancellations: deps.cancellations,
+      handlerOf: (pattern) => this.requestHandler(pattern),
+      execution: {
+        clock,
+        onTeardownError,
+        responder: {
+          replies,
+          clock,
+          serializer: options.serializer,
+          maxPayloadBytes: options.maxPayloadBytes,
+          maxReplyBacklog: options.maxReplyBacklog,
+          instance: instance.random,
+          onUnwritable: this.onUnwritable,
+        },
       },
-      listener: this,
-    };
-    this.failures = new BurstLog((line) => log.error(line));
+    });
+    this.events = new EventRunner({
+      ...shared,
+      clock,
+      retries,
+      onTeardownError,
+      handlersOf: (delivery) => this.eventHandlers(delivery),
+    });
   }
 
-  /** Takes entries of the inbox; there are never more than free slots. */
-  takeInbox(batches: StreamBatch[]): void {
+  /** Takes what a read has brought. */
+  takeBatches(batches: StreamBatch[]): void {
     for (const { stream, entries } of batches) {
       for (const entry of entries) {
-        const delivery = this.open(stream, entry, true);
-        if (delivery) {
-          this.requestSlots.take();
-          this.dispatch(delivery, this.requestSlots);
-        }
+        this.accept(stream, entry);
       }
     }
   }
 
-  /** Takes entries of topics; what exceeds the slots waits in memory. */
-  takeTopics(batches: StreamBatch[]): void {
-    for (const { stream, entries } of batches) {
-      for (const entry of entries) {
-        const delivery = this.open(stream, entry, false);
-        if (delivery) {
-          this.backlog.push(delivery);
-        }
-      }
+  /** Takes an entry, unless it is held already, and starts it when there is a slot. */
+  accept(stream: string, entry: StreamEntry, history?: DeliveryHistory): void {
+    const delivery = this.open(stream, entry, history);
+    if (delivery) {
+      this.laneOf(stream).push(delivery);
     }
-    this.startBacklog();
   }
 
-  /** Resolves when topics may be read; `undefined` where they may be now. */
-  roomForEvents(): Promise<void> | undefined {
-    return this.eventSlots.whenFree();
+  /** Takes an entry without starting it. @returns `undefined` where it is held already, or was deleted */
+  open(stream: string, { id, fields }: StreamEntry, history?: DeliveryHistory): Delivery | undefined {
+    const { holdings, reporter } = this.deps;
+    if (!fields) {
+      this.lost(stream, [id]);
+      return undefined;
+    }
+    const delivery = openDelivery(stream, id, fields, stream === this.inbox, history);
+    if (!holdings.add(delivery)) {
+      return undefined;
+    }
+    reporter.note(history?.isTakenOver ? 'takenOver' : 'read', delivery);
+    return delivery;
+  }
+
+  /** Starts a message now, whatever else runs; resolves when it has ended. */
+  async run(delivery: Delivery): Promise<void> {
+    const lane = new Lane(1, this.start, () => undefined);
+    lane.push(delivery);
+    await lane.whenIdle();
+  }
+
+  /** Whether the message has killed as many instances as it may: it is not to be run again. */
+  isExhausted(delivery: Delivery): boolean {
+    if (!delivery.isSuspect || delivery.fault) {
+      return false;
+    }
+    const { retry } = this.deps.options;
+    const limits = this.eventHandlers(delivery).map((handler) => handler.retry.maxDeliveries);
+    const isRequest = delivery.entry.reply !== undefined || limits.length === 0;
+    return delivery.deliveries > (isRequest ? retry.maxDeliveries : Math.max(...limits));
+  }
+
+  /** Acknowledges entries that somebody has deleted before they were handled. */
+  lost(stream: string, ids: readonly string[]): void {
+    const { reporter, settlement } = this.deps;
+    settlement.forget(stream, ids);
+    reporter.hooks.report('entriesLost', { stream, count: ids.length, reason: 'deleted' });
+    reporter.warnings.report(
+      'Deleted entries',
+      `${ids.length} entries of '${stream}' were deleted before they were handled`,
+    );
+  }
+
+  laneOf(stream: string): Lane {
+    return stream === this.inbox ? this.requestLane : this.eventLane;
   }
 
   /** Resolves when nothing runs or waits to run. */
   async whenIdle(): Promise<void> {
-    while (!this.requestSlots.isIdle || !this.eventSlots.isIdle) {
-      await Promise.all([this.requestSlots.whenIdle(), this.eventSlots.whenIdle()]);
+    const { requestLane, eventLane } = this;
+    while (!requestLane.isIdle || !eventLane.isIdle) {
+      await Promise.all([requestLane.whenIdle(), eventLane.whenIdle()]);
     }
   }
 
   /** What is being handled, for a person: `'pattern' (entry id)`. */
   describeRunning(): string[] {
-    return [...this.running].map(({ delivery }) => `'${delivery.entry.pattern}' (entry ${delivery.id})`);
-  }
-
-  /** Ends what still runs, without a result: it stays pending. */
-  revokeRunning(): void {
-    this.backlog.length = 0;
-    for (const execution of [...this.running]) {
-      execution.revoke();
-    }
-    this.failures.close();
-  }
-
-  private startBacklog(): void {
-    while (this.backlog.length > 0 && this.eventSlots.free > 0) {
-      this.eventSlots.take();
-      this.dispatch(this.backlog.shift()!, this.eventSlots);
-    }
-  }
-
-  /** Before a slot is taken: what cannot be read needs none. */
-  private open(stream: string, entry: StreamEntry, isInbox: boolean): Delivery | undefined {
-    try {
-      return openDelivery(stream, entry, isInbox);
-    } catch (error) {
-      this.failures.report(
-        'Malformed entries',
-        `Entry ${entry.id} of '${stream}' stays pending: ${messageOf(error)}`,
-      );
-      return undefined;
-    }
-  }
-
-  private dispatch(delivery: Delivery, slots: Slots): void {
-    if (this.deps.options.acknowledge === 'on-receipt') {
-      void this.startOnReceipt(delivery, slots);
-    } else {
-      this.start(delivery, slots);
-    }
-  }
-
-  private async startOnReceipt(delivery: Delivery, slots: Slots): Promise<void> {
-    if (await this.deps.settlement.acknowledgeOnReceipt(delivery)) {
-      this.start(delivery, slots);
-    } else {
-      this.release(slots);
-    }
-  }
-
-  private start(delivery: Delivery, slots: Slots): void {
-    const { id, reply } = delivery.entry;
-    if (id === undefined || reply === undefined) {
-      void this.handleEvent(delivery, slots);
-    } else {
-      this.startRequest(delivery, { id, reply }, slots);
-    }
-  }
-
-  private startRequest(delivery: Delivery, request: { id: string; reply: string }, slots: Slots): void {
-    const { deadline, entry } = delivery;
-    if (deadline !== undefined && this.deps.namespace.clock.now() >= deadline) {
-      // Its caller has stopped waiting.
-      this.acknowledge(delivery);
-      this.release(slots);
-      return;
-    }
-    const codec = this.decoder.codecOf(entry);
-    const execution = new RequestExecution(delivery, request, codec, slots, this.executionDeps);
-    const handler = this.requestHandler(entry.pattern);
-    if (handler) {
-      this.handleRequest(execution, handler);
-    } else {
-      execution.responder.error(NO_HANDLER);
-    }
-  }
-
-  requestAnswered(slots: Slots): void {
-    this.release(slots);
-  }
-
-  requestSettled(delivery: Delivery): void {
-    this.acknowledge(delivery);
-  }
-
-  /** Not where the entry was acknowledged on receipt. */
-  private acknowledge(delivery: Delivery): void {
-    if (this.deps.options.acknowledge === 'after-handler') {
-      this.deps.settlement.acknowledge(delivery);
-    }
-  }
-
-  private handleRequest(execution: RequestExecution, handler: MessageHandler): void {
-    this.run(execution, (data, context) => execution.answer(handler, data, context)).then(
-      () => this.ended(execution),
-      (error: unknown) => {
-        execution.responder.error(this.toRequestError(error, execution.delivery.entry.pattern));
-        this.ended(execution);
-      },
+    return [...this.requests.executions, ...this.events.executions].map(
+      ({ delivery }) => `'${delivery.entry.pattern}' (entry ${delivery.id})`,
     );
   }
 
-  private async handleEvent(delivery: Delivery, slots: Slots): Promise<void> {
-    const execution = new Execution(delivery, this.deps.namespace.clock, this.onTeardownError);
-    try {
-      const handlers = this.eventHandlers(delivery);
-      await this.run(execution, async (data, context) => {
-        const results = await Promise.all(
-          handlers.map((handler) => execution.perform(handler, data, context)),
-        );
-        const failure = results.find((result) => result !== undefined);
-        if (failure) {
-          throw failure.error;
-        }
-      });
-      if (!execution.isRevoked) {
-        this.acknowledge(delivery);
-      }
-    } catch (error) {
-      this.reportFailedEvent(delivery, error);
-    } finally {
-      this.ended(execution);
-      this.release(slots);
+  /** Ends what still runs, without a result, and drops what waits to run: it stays pending. */
+  revokeRunning(reason: Error): void {
+    this.requestLane.clear();
+    this.eventLane.clear();
+    for (const execution of [...this.requests.executions, ...this.events.executions]) {
+      execution.revoke(reason);
     }
   }
 
-  /**
-   * Decodes, makes the context, and runs `work` inside Nest's hooks. Rejects with whatever fails. Not an async function,
-   * nor are those it calls: each would cost every message a promise or two.
-   */
-  private run(execution: Execution, work: Work): Promise<void> {
-    this.running.add(execution);
-    try {
-      const data = this.decoder.decode(execution.delivery.entry);
-      return isPromise(data)
-        ? data.then((decoded) => this.call(execution, decoded, work))
-        : this.call(execution, data, work);
-    } catch (error) {
-      return Promise.reject(error);
+  private readonly start = (delivery: Delivery, lane: Lane): void => {
+    if (delivery.fault) {
+      this.refuse(delivery, { reason: 'malformed', error: delivery.fault }, lane);
+    } else if (this.isExhausted(delivery)) {
+      // The delivery that its count was raised for does not take place.
+      delivery.deliveries--;
+      const error = new DeliveriesExhaustedError(delivery.entry.pattern, delivery.deliveries);
+      this.refuse(delivery, { reason: 'exhausted', error }, lane);
+    } else if (this.deps.options.acknowledge === 'on-receipt') {
+      void this.startOnReceipt(delivery, lane);
+    } else {
+      this.handle(delivery, lane);
+    }
+  };
+
+  private async startOnReceipt(delivery: Delivery, lane: Lane): Promise<void> {
+    if (await this.deps.settlement.acknowledgeOnReceipt(delivery)) {
+      this.handle(delivery, lane);
+    } else {
+      lane.release();
     }
   }
 
-  private call(execution: Execution, data: unknown, work: Work): Promise<void> {
-    const { instance, namespace, hooks } = this.deps;
-    const context = new RedisStreamsContext(execution.delivery, instance, namespace.clock, execution);
-    const withHooks = hooks();
-    return withHooks ? withHooks(context, () => work(data, context)) : work(data, context);
+  private handle(delivery: Delivery, lane: Lane): void {
+    const { id, reply } = delivery.entry;
+    if (id === undefined || reply === undefined) {
+      this.events.start(delivery, lane);
+    } else {
+      this.requests.start(delivery, { id, reply }, lane);
+    }
   }
 
-  private ended(execution: Execution): void {
-    execution.end();
-    this.running.delete(execution);
+  /** What cannot be handled: whoever waits for an answer gets the error, and then it is a dead letter. */
+  private refuse(delivery: Delivery, doom: Doom, lane: Lane): void {
+    const { id, reply } = delivery.entry;
+    if (id !== undefined && reply !== undefined) {
+      this.requests.refuse(delivery, { id, reply }, doom, lane);
+      return;
+    }
+    void this.deps.deadLetters.add(delivery, doom.reason, doom.error).then(() => lane.release());
   }
 
   /** Patterns from our clients are routes. Another language's may spell an object's keys in another order. */
@@ -286,52 +233,27 @@ export class Dispatcher implements RequestListener {
     );
   }
 
-  private eventHandlers({ entry, isInbox }: Delivery): readonly MessageHandler[] {
+  /** An entry of the inbox that nobody waits for is an event for this service alone, or a request that is replayed. */
+  private eventHandlers({ entry, isInbox }: Delivery): readonly EventHandler[] {
+    const request = isInbox ? this.requestHandler(entry.pattern) : undefined;
+    const asEvent = request && [{ handle: request, retry: this.deps.options.retry }];
     const handlers = this.deps.handlers.event(entry.pattern);
-    if (handlers) {
-      return handlers;
-    }
-    const handler = isInbox ? this.requestHandler(entry.pattern) : undefined;
-    if (!handler) {
-      throw new MalformedEntryError('this service has no handler for it');
-    }
-    return [handler];
-  }
-
-  private toRequestError(error: unknown, pattern: string): unknown {
-    if (error instanceof DeserializationError) {
-      return error;
-    }
-    // Nest turns what a handler throws into a reply itself, so this is the failure of a hook, a deserializer or the like.
-    this.deps.log.error(`Handling '${pattern}' failed outside of its handler: ${describeError(error)}`);
-    return INTERNAL_ERROR;
+    return (entry.id === undefined ? (handlers ?? asEvent) : (asEvent ?? handlers)) ?? [];
   }
 
   private readonly onTeardownError = (error: unknown, { entry }: Delivery): void => {
-    this.failures.report(
+    this.deps.reporter.errors.report(
       'Failed teardowns',
       `The handler of '${entry.pattern}' failed while it was being stopped: ${describeError(error)}`,
     );
   };
 
-  private reportFailedEvent({ entry, stream, id }: Delivery, error: unknown): void {
-    const pending =
-      this.deps.options.acknowledge === 'after-handler'
-        ? 'stays pending'
-        : 'is lost, since it was acknowledged on receipt';
-    this.failures.report(
-      // Patterns that have a handler are few; others come from outside.
-      this.deps.handlers.event(entry.pattern) ? `Failed events '${entry.pattern}'` : 'Failed events',
-      `Event '${entry.pattern}' (entry ${id} of '${stream}') failed and ${pending}: ${describeError(error)}`,
+  private readonly onUnwritable = (pattern: string, error: unknown): void => {
+    this.deps.reporter.errors.report(
+      'Unwritable replies',
+      `A reply to '${pattern}' could not be written: ${messageOf(error)}`,
     );
-  }
-
-  private release(slots: Slots): void {
-    slots.release();
-    if (slots === this.eventSlots) {
-      this.startBacklog();
-    }
-  }
+  };
 }
 
 function isJsonObject(pattern: string): boolean {

@@ -1,13 +1,10 @@
-import type { MessageHandler } from '@nestjs/microservices';
-import { isObservable, Subscription, type Observable } from 'rxjs';
-import { ConnectionClosedError } from '../errors.js';
+import { Subscription, type Observable } from 'rxjs';
 import type { RedisClock } from '../redis/clock.js';
-import type { RedisStreamsContext } from './context.js';
 import type { Delivery } from './delivery.js';
 import { Lifetime } from './lifetime.js';
 
 /** One message while its handlers run. `revoke()` ends it without a result: nothing it does afterwards is settled. */
-export class Execution {
+export abstract class Execution {
   private ownLifetime: Lifetime | undefined;
   private revoked = false;
 
@@ -16,14 +13,16 @@ export class Execution {
     private readonly clock: RedisClock,
     /** Told of what a handler's observable throws when it is unsubscribed from; nobody else could be. */
     private readonly onTeardownError: (error: unknown, delivery: Delivery) => void,
-  ) {}
+  ) {
+    delivery.execution = this;
+  }
 
   get isRevoked(): boolean {
     return this.revoked;
   }
 
   /** Whether somebody who looked at the signal, or an observable, was told to stop. */
-  protected get isAborted(): boolean {
+  get isAborted(): boolean {
     return this.ownLifetime?.isAborted ?? false;
   }
 
@@ -33,40 +32,15 @@ export class Execution {
     return this.ownLifetime;
   }
 
-  /** The instance is closing and has waited long enough. */
-  revoke(): void {
+  /** Takes away the right to settle, and tells the handlers why they are to stop. */
+  revoke(reason: Error): void {
     this.revoked = true;
-    this.lifetime.abort(
-      new ConnectionClosedError('The server is closing and has waited for its handlers long enough.'),
-    );
+    this.lifetime.abort(reason);
   }
 
   /** The handlers have ended. */
   end(): void {
     this.ownLifetime?.end();
-  }
-
-  /**
-   * Runs an event handler to its end.
-   * @returns what it failed with, wrapped, since anything may be thrown; `undefined` when it succeeded
-   */
-  async perform(
-    handler: MessageHandler,
-    data: unknown,
-    context: RedisStreamsContext,
-  ): Promise<{ error: unknown } | undefined> {
-    try {
-      const result: unknown = await handler(data, context);
-      if (isObservable(result)) {
-        const hasCompleted = await this.follow(result, () => true);
-        if (!hasCompleted) {
-          return { error: new ConnectionClosedError('The handler was stopped before it had finished.') };
-        }
-      }
-      return undefined;
-    } catch (error) {
-      return { error };
-    }
   }
 
   /**

@@ -1,4 +1,11 @@
 import type { MessageHandler } from '@nestjs/microservices';
+import type { RetryOptions } from '../options.js';
+
+/** An event handler, and how often it is called for an event. */
+export interface EventHandler {
+  handle: MessageHandler;
+  retry: Required<RetryOptions>;
+}
 
 /**
  * Finds handlers by route. Event handlers are kept in a list each, with a result of its own: Nest's way of chaining
@@ -7,29 +14,30 @@ import type { MessageHandler } from '@nestjs/microservices';
  */
 export class Handlers {
   private readonly requests = new Map<string, MessageHandler>();
-  private readonly events = new Map<string, MessageHandler[]>();
+  private readonly events = new Map<string, EventHandler[]>();
 
-  /** @returns whether a message handler was replaced: the last one registered wins, as everywhere in Nest */
-  add(route: string, handler: MessageHandler, isEvent: boolean): boolean {
-    if (isEvent) {
-      const handlers = this.events.get(route);
-      if (handlers) {
-        handlers.push(handler);
-      } else {
-        this.events.set(route, [handler]);
-      }
-      return false;
-    }
+  /** @returns whether a handler was replaced: the last one registered wins, as everywhere in Nest */
+  addRequest(route: string, handler: MessageHandler): boolean {
     const isReplaced = this.requests.has(route);
     this.requests.set(route, handler);
     return isReplaced;
+  }
+
+  /** One more handler of an event: all of them are called. */
+  addEvent(route: string, handler: EventHandler): void {
+    const handlers = this.events.get(route);
+    if (handlers) {
+      handlers.push(handler);
+    } else {
+      this.events.set(route, [handler]);
+    }
   }
 
   request(route: string): MessageHandler | undefined {
     return this.requests.get(route);
   }
 
-  event(route: string): readonly MessageHandler[] | undefined {
+  event(route: string): readonly EventHandler[] | undefined {
     return this.events.get(route);
   }
 

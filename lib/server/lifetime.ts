@@ -15,7 +15,7 @@ export class Lifetime {
   private listeners: (() => void)[] | undefined;
 
   constructor(
-    private readonly delivery: Delivery,
+    private readonly delivery: Pick<Delivery, 'deadline' | 'entry'>,
     private readonly clock: RedisClock,
   ) {}
 

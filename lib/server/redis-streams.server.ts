@@ -11,7 +11,9 @@ import type { Redis } from 'ioredis';
 import type { Observable } from 'rxjs';
 import { REDIS_STREAMS } from '../constants.js';
 import { ConfigurationError } from '../errors.js';
+import type { RedisStreamsHooks } from '../hooks.js';
 import {
+  resolveRetry,
   resolveServerOptions,
   type RedisStreamsServerOptions,
   type ResolvedServerOptions,
@@ -24,7 +26,7 @@ import {
 } from '../redis/transport-events.js';
 import type { Usage } from '../util/shared.js';
 import type { RedisStreamsContext } from './context.js';
-import type { WithHooks } from './dispatcher.js';
+import type { WithHooks } from './pipeline.js';
 import { Handlers } from './handlers.js';
 import { Worker } from './worker.js';
 
@@ -115,7 +117,10 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
     const route = this.normalizePattern(pattern as string);
     callback.isEventHandler = isEventHandler;
     callback.extras = extras;
-    if (this.handlers.add(route, callback, isEventHandler)) {
+    if (isEventHandler) {
+      const retry = resolveRetry(extras['retry'], this.options.retry, route);
+      this.handlers.addEvent(route, { handle: callback, retry });
+    } else if (this.handlers.addRequest(route, callback)) {
       this.logger.warn(`Pattern '${route}' has more than one @MessagePattern handler; the last one is used`);
     }
     if (!isEventHandler || !this.messageHandlers.has(route)) {
@@ -147,6 +152,11 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
   /** The ioredis instance for commands. Throws before `listen()`. */
   unwrap<T = Redis>(): T {
     return this.namespace.commands.client as T;
+  }
+
+  /** Tells of what this server does; shared with the clients of the same module. */
+  get hooks(): RedisStreamsHooks {
+    return this.namespace.hooks;
   }
 
   /** Listens to the command connection: `ready`, `reconnecting`, `close`. May be called before `listen()`. */

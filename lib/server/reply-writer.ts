@@ -5,6 +5,7 @@ import { commandFailure, messageOf } from '../redis/redis-errors.js';
 import { BurstLog } from '../util/burst-log.js';
 import { Gate } from '../util/gate.js';
 import { Backoff } from '../util/time.js';
+import type { RightToSettle } from './lease.js';
 
 /** Replies of one turn to one client share an entry of up to this size; a larger one goes alone. */
 export const MAX_ENTRY_BYTES = 1024 * 1024;
@@ -26,6 +27,8 @@ export type ReplyOutcome =
 
 /** Who is told what becomes of a reply. */
 export interface ReplyOwner {
+  /** Whether the right to reply was taken away: nothing is written any more. */
+  readonly isRevoked: boolean;
   /** Redis has stored it, or has found no stream for it. Comes before `replySettled`, and perhaps twice. */
   replyAnswered(reply: Reply): void;
   /** Called once. */
@@ -66,6 +69,7 @@ export class ReplyWriter {
 
   constructor(
     private readonly namespace: NamespaceConnection,
+    private readonly right: RightToSettle,
     log: Log,
   ) {
     this.warnings = new BurstLog((line) => log.warn(line));
@@ -79,6 +83,21 @@ export class ReplyWriter {
       this.done.shut();
     }
     this.enqueue(reply);
+  }
+
+  /** How many entries a client has not read yet; 0 where that cannot be known now. */
+  async backlog(client: string): Promise<number> {
+    try {
+      return await this.namespace.commands.client.xlen(this.namespace.keys.replies(client));
+    } catch (error) {
+      if (commandFailure(error) === 'refused') {
+        this.warnings.report(
+          'Reply backlog',
+          `The length of a reply stream is not known, so that maxReplyBacklog cannot be kept: ${messageOf(error)}`,
+        );
+      }
+      return 0;
+    }
   }
 
   /** Goes on with what waited for the connection. */
@@ -128,12 +147,20 @@ export class ReplyWriter {
     if (!this.namespace.commands.isReady) {
       return;
     }
+    if (!this.right.isHeld) {
+      this.right.restore();
+      return;
+    }
     const { waiting } = this;
     this.waiting = new Map();
     for (const [client, replies] of waiting) {
       let batch: Reply[] = [];
       let bytes = 0;
       for (const reply of replies) {
+        if (reply.owner.isRevoked) {
+          this.forget();
+          continue;
+        }
         if (batch.length > 0 && bytes + reply.bytes > MAX_ENTRY_BYTES) {
           this.send(client, batch);
           batch = [];
@@ -142,7 +169,9 @@ export class ReplyWriter {
         batch.push(reply);
         bytes += reply.bytes;
       }
-      this.send(client, batch);
+      if (batch.length > 0) {
+        this.send(client, batch);
+      }
     }
   };
 
@@ -219,10 +248,14 @@ export class ReplyWriter {
     if (this.isClosed) {
       return;
     }
+    this.forget();
+    reply.owner.replyAnswered(reply);
+    reply.owner.replySettled(reply, outcome);
+  }
+
+  private forget(): void {
     if (--this.open === 0) {
       this.done.open();
     }
-    reply.owner.replyAnswered(reply);
-    reply.owner.replySettled(reply, outcome);
   }
 }

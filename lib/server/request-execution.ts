@@ -1,20 +1,28 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { isObservable, type Observable } from 'rxjs';
+import { CallerGoneError, DeadlineExceededError } from '../errors.js';
 import type { Codec } from '../protocol/codec.js';
+import type { DeadLetterReason } from '../protocol/dead-letter.js';
 import type { RedisClock } from '../redis/clock.js';
 import type { RedisStreamsContext } from './context.js';
 import type { Delivery } from './delivery.js';
 import { Execution } from './execution.js';
+import type { Lane } from './lane.js';
 import type { ReplyOutcome } from './reply-writer.js';
 import { Responder, type ResponderDeps, type ResponderListener } from './responder.js';
-import type { Slots } from './slots.js';
+
+/** Why a request is a dead letter once its caller has been told. */
+export interface Doom {
+  reason: DeadLetterReason;
+  error: unknown;
+}
 
 /** Who is told what becomes of a request. */
 export interface RequestListener {
   /** It holds up nobody any longer. */
-  requestAnswered(slots: Slots): void;
+  requestAnswered(lane: Lane): void;
   /** Its last reply is stored, or nobody waits for it. */
-  requestSettled(delivery: Delivery): void;
+  requestSettled(execution: RequestExecution): void;
 }
 
 /** What the executions of a server share. */
@@ -28,16 +36,23 @@ export interface RequestExecutionDeps {
 /** One request while its handler runs, and until its reply is stored. */
 export class RequestExecution extends Execution implements ResponderListener {
   readonly responder: Responder;
+  /** `performance.now()` when its handler was started. */
+  readonly startedAt = performance.now();
+  /** Set where the entry becomes a dead letter instead of being acknowledged. */
+  doom: Doom | undefined;
+  /** What its handler failed with, which its caller is told. */
+  failure: unknown;
 
   constructor(
     delivery: Delivery,
-    { id, reply }: { id: string; reply: string },
+    readonly requestId: string,
+    readonly client: string,
     codec: Codec,
-    private readonly slots: Slots,
+    private readonly lane: Lane,
     private readonly deps: RequestExecutionDeps,
   ) {
     super(delivery, deps.clock, deps.onTeardownError);
-    this.responder = new Responder(delivery, id, reply, codec, deps.responder, this);
+    this.responder = new Responder(delivery, requestId, client, codec, deps.responder, this);
   }
 
   /**
@@ -57,19 +72,26 @@ export class RequestExecution extends Execution implements ResponderListener {
   }
 
   answered(): void {
-    this.deps.listener.requestAnswered(this.slots);
+    this.deps.listener.requestAnswered(this.lane);
   }
 
   settled(outcome: ReplyOutcome): void {
-    this.deps.listener.requestSettled(this.delivery);
+    this.deps.listener.requestSettled(this);
     if (outcome !== 'stored') {
-      this.lifetime.abort(new Error(`The reply is for nobody any more (${outcome}).`));
+      const { pattern } = this.delivery.entry;
+      this.lifetime.abort(
+        outcome === 'gone' ? new CallerGoneError(pattern) : new DeadlineExceededError(pattern),
+      );
     }
   }
 
-  override revoke(): void {
+  stopped(reason: Error): void {
+    this.lifetime.abort(reason);
+  }
+
+  override revoke(reason: Error): void {
     this.responder.revoke();
-    super.revoke();
+    super.revoke(reason);
   }
 
   private async relay(values: Observable<unknown>): Promise<void> {
@@ -85,6 +107,7 @@ export class RequestExecution extends Execution implements ResponderListener {
         responder.expire();
       }
     } catch (error) {
+      this.failure = error;
       responder.error(error);
     }
   }

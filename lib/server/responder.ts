@@ -1,5 +1,5 @@
 import type { Serializer, WritePacket } from '@nestjs/microservices';
-import { PayloadTooLargeError } from '../errors.js';
+import { PayloadTooLargeError, SlowConsumerError } from '../errors.js';
 import { encodeValue, type Codec } from '../protocol/codec.js';
 import { runId, sequenceFrame, singleFrame, type FrameKind } from '../protocol/frames.js';
 import { exceeds, payloadBytes, toArgument, type Payload } from '../protocol/payload.js';
@@ -18,6 +18,9 @@ import { isPromise } from '../util/promise.js';
 /** How long it is tried to store a reply whose request names no deadline. */
 const WITHOUT_DEADLINE_MS = 60_000;
 
+/** After so many entries with values it is looked whether the client reads them. */
+const LOOK_EVERY_ENTRIES = 100;
+
 /** What all responders of a server share. */
 export interface ResponderDeps {
   replies: ReplyWriter;
@@ -27,6 +30,8 @@ export interface ResponderDeps {
   /** The random part of the instance's id. */
   instance: string;
   clock: RedisClock;
+  /** Entries that may wait in the client's stream before a stream of values to it is ended. */
+  maxReplyBacklog: number;
   /** Told of a reply that could not be encoded, or is too large; the caller gets the error. */
   onUnwritable(pattern: string, error: unknown): void;
 }
@@ -37,6 +42,8 @@ export interface ResponderListener {
   answered(): void;
   /** The last reply has ended in this way. Called once. */
   settled(outcome: ReplyOutcome): void;
+  /** The caller does not read: the values are to stop, and it is told so. Comes before `settled`. */
+  stopped(reason: Error): void;
 }
 
 /**
@@ -53,6 +60,8 @@ export class Responder implements ReplyOwner {
   private isEnding = false;
   private wasAnswered = false;
   private isSettled = false;
+  private revoked = false;
+  private sinceLook = 0;
   /** Keeps replies in order where a serializer is asynchronous. */
   private tail: Promise<void> | undefined;
 
@@ -68,6 +77,10 @@ export class Responder implements ReplyOwner {
   /** Whether nothing more can be given. */
   get hasEnded(): boolean {
     return this.isEnding;
+  }
+
+  get isRevoked(): boolean {
+    return this.revoked;
   }
 
   /** The only value, and done. `undefined`: done without one, as Nest's clients see it. */
@@ -111,6 +124,7 @@ export class Responder implements ReplyOwner {
 
   /** Takes away the right to reply and to settle. The request stays pending. */
   revoke(): void {
+    this.revoked = true;
     this.isEnding = true;
     this.isSettled = true;
     this.answered();
@@ -126,6 +140,12 @@ export class Responder implements ReplyOwner {
 
   private give(kind: FrameKind, packet: WritePacket): void {
     if (this.isEnding) {
+      return;
+    }
+    const { deadline } = this.delivery;
+    if (deadline !== undefined && this.deps.clock.now() >= deadline) {
+      // Its caller has stopped waiting.
+      this.expire();
       return;
     }
     this.isEnding = kind !== 'n';
@@ -251,6 +271,20 @@ export class Responder implements ReplyOwner {
     const next = this.unsettled[0];
     if (next) {
       this.deps.replies.write(next);
+    }
+    const { maxReplyBacklog } = this.deps;
+    if (++this.sinceLook >= Math.min(LOOK_EVERY_ENTRIES, maxReplyBacklog)) {
+      this.sinceLook = 0;
+      void this.lookAtBacklog(maxReplyBacklog);
+    }
+  }
+
+  private async lookAtBacklog(limit: number): Promise<void> {
+    const backlog = await this.deps.replies.backlog(this.client);
+    if (backlog > limit && !this.isEnding) {
+      const reason = new SlowConsumerError(this.delivery.entry.pattern, backlog, limit);
+      this.error(reason);
+      this.listener.stopped(reason);
     }
   }
 

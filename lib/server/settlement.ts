@@ -5,7 +5,9 @@ import { BurstLog } from '../util/burst-log.js';
 import { Gate } from '../util/gate.js';
 import { Backoff, pause } from '../util/time.js';
 import type { Delivery } from './delivery.js';
+import type { Holdings } from './holdings.js';
 import { InboxCleaner } from './inbox-cleaner.js';
+import type { RightToSettle } from './lease.js';
 
 /** An acknowledgement leaves with the next replies, and at the latest after this time. */
 const ACKNOWLEDGE_WITHIN_MS = 10;
@@ -19,7 +21,7 @@ const MAX_PER_COMMAND = 1_000;
 /** How often, while draining, entries that were settled meanwhile are removed. */
 const DRAIN_EVERY_MS = 20;
 
-type IdsByStream = Map<string, string[]>;
+type ByStream = Map<string, Delivery[]>;
 
 /**
  * Where a message is acknowledged. An entry goes through it once: acknowledged with the next write (one XACK for all
@@ -28,7 +30,7 @@ type IdsByStream = Map<string, string[]>;
  * this instance's own.
  */
 export class Settlement {
-  private readonly acknowledging: IdsByStream = new Map();
+  private readonly acknowledging: ByStream = new Map();
   private readonly backoff = new Backoff();
   private readonly warnings: BurstLog;
   private readonly done = new Gate(true);
@@ -42,6 +44,8 @@ export class Settlement {
   constructor(
     private readonly namespace: NamespaceConnection,
     private readonly group: string,
+    private readonly holdings: Holdings<Delivery>,
+    private readonly right: RightToSettle,
     log: Log,
   ) {
     this.warnings = new BurstLog((line) => log.warn(line));
@@ -61,8 +65,22 @@ export class Settlement {
       return;
     }
     this.count(1);
-    add(this.acknowledging, delivery.stream, delivery.id);
+    const deliveries = this.acknowledging.get(delivery.stream);
+    if (deliveries) {
+      deliveries.push(delivery);
+    } else {
+      this.acknowledging.set(delivery.stream, [delivery]);
+    }
     this.schedule();
+  }
+
+  /** Acknowledges entries that are not there any more, as far as that is possible: nothing depends on it. */
+  forget(stream: string, ids: readonly string[]): void {
+    this.namespace.commands.client.xack(stream, this.group, ...ids).catch((error: unknown) => {
+      if (commandFailure(error) === 'refused') {
+        this.onFailure(stream, error);
+      }
+    });
   }
 
   /**
@@ -70,7 +88,9 @@ export class Settlement {
    * @returns whether it was ours to acknowledge; only then may the handler run. `false` too when Redis did not answer
    */
   async acknowledgeOnReceipt(delivery: Delivery): Promise<boolean> {
-    if (!(await this.acknowledgeNow(delivery))) {
+    const isOurs = await this.acknowledgeNow(delivery);
+    this.holdings.release(delivery);
+    if (!isOurs) {
       return false;
     }
     if (delivery.isInbox) {
@@ -82,7 +102,12 @@ export class Settlement {
 
   private async acknowledgeNow(delivery: Delivery): Promise<boolean> {
     const { commands } = this.namespace;
-    while (!this.isClosed) {
+    while (!this.isClosed && !delivery.isLost) {
+      if (!this.right.isHeld) {
+        this.right.restore();
+        await pause(RETRY_RECEIPT_MS);
+        continue;
+      }
       try {
         const write = (): Promise<number> => commands.client.xack(delivery.stream, this.group, delivery.id);
         return (await this.inTurn(write)) === 1;
@@ -139,19 +164,39 @@ export class Settlement {
     if (!commands.isReady) {
       return;
     }
-    for (const [stream, all] of takeAll(this.acknowledging)) {
-      for (let i = 0; i < all.length; i += MAX_PER_COMMAND) {
-        const ids = all.length > MAX_PER_COMMAND ? all.slice(i, i + MAX_PER_COMMAND) : all;
-        commands.client.xack(stream, this.group, ...ids).then(
-          () => this.onAcknowledged(stream, ids),
-          (error: unknown) => this.tryAgain(stream, ids, error),
+    if (!this.right.isHeld) {
+      this.right.restore();
+      return;
+    }
+    const all = [...this.acknowledging];
+    this.acknowledging.clear();
+    for (const [stream, deliveries] of all) {
+      for (let i = 0; i < deliveries.length; i += MAX_PER_COMMAND) {
+        this.send(
+          stream,
+          deliveries.length > MAX_PER_COMMAND ? deliveries.slice(i, i + MAX_PER_COMMAND) : deliveries,
         );
       }
     }
   };
 
-  private onAcknowledged(stream: string, ids: string[]): void {
+  private send(stream: string, deliveries: Delivery[]): void {
+    const ours = deliveries.filter(({ isLost }) => !isLost);
+    this.count(ours.length - deliveries.length);
+    if (ours.length > 0) {
+      const ids = ours.map(({ id }) => id);
+      this.namespace.commands.client.xack(stream, this.group, ...ids).then(
+        () => this.onAcknowledged(stream, ours, ids),
+        (error: unknown) => this.tryAgain(stream, ours, error),
+      );
+    }
+  }
+
+  private onAcknowledged(stream: string, deliveries: Delivery[], ids: string[]): void {
     this.backoff.reset();
+    for (const delivery of deliveries) {
+      this.holdings.release(delivery);
+    }
     if (stream === this.inbox) {
       this.cleaner.add(ids);
     } else {
@@ -159,11 +204,11 @@ export class Settlement {
     }
   }
 
-  private tryAgain(stream: string, ids: string[], error: unknown): void {
+  private tryAgain(stream: string, deliveries: Delivery[], error: unknown): void {
     if (this.isClosed) {
       return;
     }
-    addAll(this.acknowledging, stream, ids);
+    this.acknowledging.set(stream, deliveries.concat(this.acknowledging.get(stream) ?? []));
     // A lost connection calls resume() when it is back; this is for all else.
     const delay = this.onFailure(stream, error);
     this.retryTimer ??= setTimeout(() => {
@@ -203,30 +248,4 @@ export class Settlement {
       });
     });
   }
-}
-
-function add(target: IdsByStream, stream: string, id: string): void {
-  const ids = target.get(stream);
-  if (ids) {
-    ids.push(id);
-  } else {
-    target.set(stream, [id]);
-  }
-}
-
-function addAll(target: IdsByStream, stream: string, ids: string[]): void {
-  const known = target.get(stream);
-  if (known) {
-    for (const id of ids) {
-      known.push(id);
-    }
-  } else {
-    target.set(stream, ids);
-  }
-}
-
-function takeAll(source: IdsByStream): [string, string[]][] {
-  const all = [...source];
-  source.clear();
-  return all;
 }

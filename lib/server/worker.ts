@@ -1,48 +1,174 @@
-import type { Redis } from 'ioredis';
-import { ConnectError } from '../errors.js';
-import { BLOCK_MS, BlockingReader } from '../redis/blocking-reader.js';
+import type { Deserializer } from '@nestjs/microservices';
+import { ConnectError, ConnectionClosedError } from '../errors.js';
+import type { ResolvedServerOptions } from '../options.js';
+import type { BlockingReader } from '../redis/blocking-reader.js';
 import { ensureGroup } from '../redis/groups.js';
-import { isNoGroup, messageOf } from '../redis/redis-errors.js';
+import type { Log } from '../redis/log.js';
+import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import { messageOf } from '../redis/redis-errors.js';
 import { settledWithin } from '../util/time.js';
-import { Dispatcher, type DispatcherDeps } from './dispatcher.js';
+import { CallerWatch } from './caller-watch.js';
+import { Cancellations } from './cancellations.js';
+import { Claims } from './claims.js';
+import type { Instance } from './context.js';
+import { ControlReader } from './control-reader.js';
+import { DeadLetterWriter } from './dead-letter-writer.js';
+import type { Delivery } from './delivery.js';
+import { Dispatcher } from './dispatcher.js';
+import { orphanedStreams } from './control-stream.js';
+import { handOver } from './handover.js';
+import type { Handlers } from './handlers.js';
+import { Holdings } from './holdings.js';
+import { Intake } from './intake.js';
+import { Inventory } from './inventory.js';
+import { Lease } from './lease.js';
+import { Orphans } from './orphans.js';
+import { Patrol } from './patrol.js';
+import type { WithHooks } from './pipeline.js';
 import { ReplyWriter } from './reply-writer.js';
+import { Reporter } from './reporter.js';
+import { RetryQueue } from './retry-queue.js';
 import { Settlement } from './settlement.js';
+import { Sweeper } from './sweeper.js';
 
-/** How long `stop()` waits, after the handlers, for Redis to confirm their replies. */
+/** How long `stop()` waits, after the handlers, for Redis to confirm their replies, and to take what is handed over. */
 const FLUSH_WITHIN_MS = 2_000;
-
-/**
- * The most requests taken at a time. In one large batch client, Redis and server wait for each other by turns; in
- * several they work at the same time (measured at 128 in flight: a quarter more requests a second).
- */
-const MAX_BATCH = 48;
 
 /** How many messages a log line names. */
 const MAX_NAMED = 5;
 
+/** From this delivery on an entry runs alone: two instances have died with it, and perhaps of it. */
+const ALONE_FROM = 3;
+
 /** What a worker is made from. */
-export type WorkerDeps = Omit<DispatcherDeps, 'settlement' | 'replies'>;
+export interface WorkerDeps {
+  namespace: NamespaceConnection;
+  options: ResolvedServerOptions;
+  handlers: Handlers;
+  instance: Instance & { random: string };
+  log: Log;
+  deserializer: Deserializer;
+  normalize: (pattern: string) => string;
+  hooks: () => WithHooks | undefined;
+}
 
 /**
- * One instance of a service, from its registration to its end: the two readers, and what they feed. Inbox and topics
- * are read apart, each on a connection of its own, since every stream named in an XREADGROUP costs Redis time, and
- * event patterns must not tax requests.
+ * One instance of a service, from its registration to its end: its lease, its readers, and what they feed. Inbox and
+ * topics are read apart, each on a connection of its own, since every stream named in an XREADGROUP costs Redis time,
+ * and event patterns must not tax requests.
  */
 export class Worker {
-  private readonly settlement: Settlement;
-  private readonly replies: ReplyWriter;
-  private readonly dispatcher: Dispatcher;
   private readonly inbox: string;
   private readonly topics: string[];
-  private readers: BlockingReader[] = [];
+  private readonly streams: readonly string[];
+  private readonly reporter: Reporter;
+  private readonly lease: Lease;
+  private readonly holdings = new Holdings<Delivery>();
+  private readonly settlement: Settlement;
+  private readonly replies: ReplyWriter;
+  private readonly retries: RetryQueue;
+  private readonly deadLetters: DeadLetterWriter;
+  private readonly cancellations = new Cancellations();
+  private readonly dispatcher: Dispatcher;
+  private readonly claims: Claims;
+  private readonly inventory: Inventory;
+  private readonly orphans: Orphans;
+  private readonly sweeper: Sweeper;
+  private readonly control: ControlReader;
+  private readonly intake: Intake;
+  private readonly patrol: Patrol;
+  private readonly readers: readonly BlockingReader[];
 
   constructor(private readonly deps: WorkerDeps) {
-    const { namespace, instance, handlers, log } = deps;
-    this.inbox = namespace.keys.inbox(instance.service);
+    const { namespace, instance, handlers, log, options } = deps;
+    const { service } = instance;
+    this.inbox = namespace.keys.inbox(service);
     this.topics = handlers.eventRoutes.map((route) => namespace.keys.topic(route));
-    this.settlement = new Settlement(namespace, instance.service, log);
-    this.replies = new ReplyWriter(namespace, log);
-    this.dispatcher = new Dispatcher({ ...deps, settlement: this.settlement, replies: this.replies });
+    this.streams = [this.inbox, ...this.topics];
+    this.reporter = new Reporter(namespace.hooks, instance, log);
+    const { holdings, reporter, cancellations } = this;
+    this.lease = new Lease({
+      namespace,
+      instance,
+      ttl: options.lease,
+      log,
+      verify: (awayFor) => this.verify(awayFor),
+      onHeld: () => this.goOn(),
+      onRenewed: () => this.patrol.goOn(),
+    });
+    const right = this.lease;
+    this.settlement = new Settlement(namespace, service, holdings, right, log);
+    this.replies = new ReplyWriter(namespace, right, log);
+    this.deadLetters = new DeadLetterWriter(namespace, options.deadLetters, holdings, right, reporter);
+    this.retries = new RetryQueue({
+      namespace,
+      holdings,
+      right,
+      reporter,
+      limit: options.maxWaitingRetries,
+      room: () => this.dispatcher.eventLane.free,
+      start: (move, history) => this.claims.start(move, history),
+    });
+    const { settlement, replies, deadLetters, retries } = this;
+    this.dispatcher = new Dispatcher({
+      ...deps,
+      holdings,
+      settlement,
+      replies,
+      retries,
+      deadLetters,
+      cancellations,
+      reporter,
+      onRoom: () => this.onRoom(),
+    });
+    const { dispatcher } = this;
+    this.claims = new Claims(namespace, instance, dispatcher);
+    const { claims } = this;
+    this.inventory = new Inventory({ namespace, holdings, claims, retries, reporter });
+    const shared = { namespace, lease: this.lease, reporter, streams: this.streams };
+    this.orphans = new Orphans({
+      ...shared,
+      holdings,
+      claims,
+      dispatcher,
+      retries,
+      ttl: options.lease,
+      quiesce: (withinMs) => this.quiesce(withinMs),
+      resume: () => this.resume(),
+    });
+    this.sweeper = new Sweeper({
+      ...shared,
+      aloneFrom: Math.min(ALONE_FROM, options.retry.maxDeliveries + 1),
+      onOrphans: (stream) => this.orphans.notice(stream),
+    });
+    this.control = new ControlReader(namespace, reporter, {
+      cancelled: (requestId) => {
+        cancellations.add(requestId);
+        dispatcher.requests.cancel(requestId);
+      },
+      orphaned: (stream) => this.orphans.notice(stream),
+    });
+    this.patrol = new Patrol({
+      inventory: this.inventory,
+      callers: new CallerWatch(namespace, () => dispatcher.requests.executions),
+      right,
+      reporter,
+      streams: this.streams,
+      intake: () => this.intake,
+    });
+    this.intake = new Intake({
+      namespace,
+      instance,
+      right,
+      dispatcher,
+      retries,
+      log,
+      inbox: this.inbox,
+      topics: this.topics,
+      onConnected: (streams) => this.patrol.watch(streams),
+      ensureGroups: (streams) => this.ensureGroups(streams),
+    });
+    this.readers = [...this.intake.readers, this.control.reader];
   }
 
   /** The id of this instance, and its consumer's name. */
@@ -52,54 +178,73 @@ export class Worker {
 
   /** Resolves when the first reads have been written. */
   async start(): Promise<void> {
-    const { namespace, options } = this.deps;
+    const { namespace, options, instance } = this.deps;
+    // Left behind by all instances of the service, perhaps, while nobody was there to take them.
+    let orphaned: string[] = [];
     namespace.commands.on('ready', this.onReady);
     namespace.onForgotten(this.onForgotten);
     await namespace.settingUp(async () => {
-      await this.register();
-      await this.ensureGroups([this.inbox, ...this.topics]);
+      // Before the first read, so that whatever this instance is given can be found when it dies.
+      await this.lease.start();
+      await this.ensureGroups(this.streams);
+      await this.control.begin();
+      orphaned = await orphanedStreams(namespace, instance.service);
     });
-    this.readers = [this.inboxReader()];
-    if (this.topics.length > 0) {
-      this.readers.push(this.topicReader());
-    }
     const reading = Promise.all(this.readers.map((reader) => reader.start()));
     if (!(await settledWithin(reading, options.connectTimeout))) {
       throw new ConnectError(`The connections for reading did not open within ${options.connectTimeout} ms.`);
     }
+    this.sweeper.start();
+    orphaned.forEach((stream) => this.orphans.notice(stream));
   }
 
   /**
-   * Stops reading, waits for handlers, then takes from those that still run the right to settle, and waits for Redis to
-   * confirm the rest. Everything is bounded, with a dead Redis too.
+   * Stops reading, waits for handlers, then takes from those that still run the right to settle, waits for Redis to
+   * confirm the rest, and hands over what is left. Everything is bounded, with a dead Redis too.
    */
   async stop(handlersWithin: number): Promise<void> {
     const { namespace } = this.deps;
     try {
-      await Promise.all(this.readers.map((reader) => reader.stop(namespace.commands)));
-      await this.waitForHandlers(handlersWithin);
-      this.dispatcher.revokeRunning();
+      const orphansTaken = this.orphans.close();
+      this.retries.hold();
+      await Promise.all([
+        this.sweeper.close(),
+        ...this.readers.map((reader) => reader.stop(namespace.commands)),
+      ]);
+      await this.waitForHandlers(orphansTaken, handlersWithin);
+      this.retries.close();
+      this.dispatcher.revokeRunning(
+        new ConnectionClosedError('The server is closing and has waited for its handlers long enough.'),
+      );
+      this.deadLetters.close();
       if (namespace.commands.isReady) {
         await settledWithin(this.flush(), FLUSH_WITHIN_MS);
       }
     } finally {
       this.replies.close();
       this.settlement.close();
+      this.lease.stop();
       namespace.commands.off('ready', this.onReady);
       namespace.offForgotten(this.onForgotten);
+      this.patrol.close();
     }
+    if (namespace.commands.isReady) {
+      await settledWithin(this.handOver(), FLUSH_WITHIN_MS);
+    }
+    this.reporter.close();
   }
 
-  private async waitForHandlers(withinMs: number): Promise<void> {
+  private async waitForHandlers(orphansTaken: Promise<void>, withinMs: number): Promise<void> {
     const { log } = this.deps;
     const running = this.dispatcher.describeRunning().length;
     if (running > 0) {
       log.log(`Closing: waiting up to ${withinMs} ms for ${running} messages that are being handled`);
     }
-    if (!(await settledWithin(this.dispatcher.whenIdle(), withinMs))) {
+    const idle = orphansTaken.then(() => this.dispatcher.whenIdle());
+    if (!(await settledWithin(idle, withinMs))) {
       const left = this.dispatcher.describeRunning();
       log.warn(
-        `Closing: ${left.length} messages were still being handled after ${withinMs} ms and stay pending: ` +
+        `Closing: ${left.length} messages were still being handled after ${withinMs} ms and are handed over: ` +
           `${left.slice(0, MAX_NAMED).join(', ')}${left.length > MAX_NAMED ? ', …' : ''}. ` +
           `Raise 'shutdownTimeout' if handlers need longer.`,
       );
@@ -111,90 +256,64 @@ export class Worker {
     await this.settlement.drain();
   }
 
-  private inboxReader(): BlockingReader {
-    const { namespace, log } = this.deps;
-    const { requestSlots } = this.dispatcher;
-    return new BlockingReader({
-      role: 'inbox',
-      factory: namespace.factory,
-      log,
-      room: () => requestSlots.whenFree(),
-      read: (redis) => this.read(redis, Math.min(MAX_BATCH, requestSlots.free), [this.inbox]),
-      deliver: (batches) => this.dispatcher.takeInbox(batches),
-      repair: (error) => this.repair(error, [this.inbox]),
-    });
-  }
-
-  private topicReader(): BlockingReader {
-    const { namespace, log } = this.deps;
-    return new BlockingReader({
-      role: 'topics',
-      factory: namespace.factory,
-      log,
-      room: () => this.dispatcher.roomForEvents(),
-      // COUNT is for each stream named.
-      read: (redis) =>
-        this.read(
-          redis,
-          Math.max(1, Math.floor(this.dispatcher.eventSlots.free / this.topics.length)),
-          this.topics,
-        ),
-      deliver: (batches) => this.dispatcher.takeTopics(batches),
-      repair: (error) => this.repair(error, this.topics),
-    });
-  }
-
-  private read(redis: Redis, count: number, streams: string[]): Promise<unknown> | undefined {
-    const { namespace, instance } = this.deps;
-    if (namespace.mismatch || count < 1) {
-      return undefined;
+  private async handOver(): Promise<void> {
+    try {
+      await handOver(this.deps.namespace, this.deps.instance, this.streams);
+    } catch (error) {
+      this.deps.log.warn(
+        `What was not settled could not be handed over (${messageOf(error)}); others take it over when the lease has run out`,
+      );
     }
-    const ids = streams.map(() => '>');
-    return redis.xreadgroupBuffer(
-      'GROUP',
-      instance.service,
-      instance.id,
-      'COUNT',
-      count,
-      'BLOCK',
-      BLOCK_MS,
-      'STREAMS',
-      ...streams,
-      ...ids,
-    );
   }
 
-  /** A group that is gone (FLUSHALL, DEL, XGROUP DESTROY, failover) is made again, from the beginning. */
-  private async repair(error: Error, streams: string[]): Promise<boolean> {
-    if (!isNoGroup(error)) {
-      return false;
-    }
-    await this.register();
-    await this.ensureGroups(streams);
-    return true;
-  }
-
-  private async ensureGroups(streams: string[]): Promise<void> {
+  private async ensureGroups(streams: readonly string[]): Promise<void> {
     const { namespace, instance } = this.deps;
     await Promise.all(streams.map((stream) => ensureGroup(namespace.commands, stream, instance.service)));
   }
 
-  /** Before the first read, so that whatever this instance is given can be found when it dies. */
-  private async register(): Promise<void> {
-    const { namespace, instance } = this.deps;
-    const since = String(Math.round(namespace.clock.now()));
-    await namespace.commands.client.hsetnx(namespace.keys.instances(instance.service), instance.id, since);
+  /** A slot is free, or more: what waits has its turn before what is read. */
+  private onRoom(): void {
+    this.retries.startDue();
+    this.orphans.take();
+  }
+
+  private async verify(awayFor: number): Promise<void> {
+    await this.inventory.giveUpLost(awayFor);
+    this.dispatcher.requestLane.dropLost();
+    this.dispatcher.eventLane.dropLost();
+  }
+
+  private goOn(): void {
+    this.replies.resume();
+    this.settlement.resume();
+    this.onRoom();
+  }
+
+  /** Stops starting and reading anything; resolves to whether all that was taken is settled within the time. */
+  private async quiesce(withinMs: number): Promise<boolean> {
+    this.intake.pause();
+    this.dispatcher.requestLane.pause();
+    this.dispatcher.eventLane.pause();
+    return settledWithin(
+      this.dispatcher.whenIdle().then(() => this.flush()),
+      withinMs,
+    );
+  }
+
+  private resume(): void {
+    this.intake.resume();
+    this.dispatcher.requestLane.resume();
+    this.dispatcher.eventLane.resume();
   }
 
   private readonly onReady = (): void => {
-    this.replies.resume();
-    this.settlement.resume();
-    this.onForgotten();
+    this.lease.restore();
+    this.goOn();
+    this.patrol.lookAgain();
   };
 
   private readonly onForgotten = (): void => {
-    this.register().catch((error: unknown) =>
-      this.deps.log.warn(`This instance could not be registered: ${messageOf(error)}`),
-    );
+    this.control.beginAgain();
+    this.lease.restore();
   };
 }

@@ -123,9 +123,9 @@ test('a @Client property is made by the application, and closed by it', async ()
   await microservice.listen();
   const caller = microservice.get(Caller);
   await expectSum(caller.client);
-  await expectRoles(inspect, 'commands', 'inbox', 'commands', 'replies');
+  await expectRoles(inspect, 'commands', 'control', 'inbox', 'commands', 'replies');
   await microservice.close();
-  await expectRoles(inspect, 'commands', 'inbox');
+  await expectRoles(inspect, 'commands', 'control', 'inbox');
 });
 
 test('send() is cold: nothing is sent without a subscription, and each subscription is a request of its own', async () => {

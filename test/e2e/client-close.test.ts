@@ -90,7 +90,7 @@ test('a client can be used again after close()', async () => {
     await expect(firstValueFrom(client.send('echo', n))).resolves.toBe(n);
     await lastValueFrom(client.emit('noted', n));
     await client.close();
-    await expectRoles(inspect, 'commands', 'inbox');
+    await expectRoles(inspect, 'commands', 'control', 'inbox');
   }
   await expect(inspect.xlen('{nest:0}:topic:noted')).resolves.toBe(3);
 });
@@ -166,7 +166,7 @@ test('a hundred clients that were opened, used and closed leave no connection, t
       .sort()
       .join();
   await serve({ connection: redis.url, service: 'echo' }, EchoController);
-  await expectRoles(inspect, 'commands', 'inbox');
+  await expectRoles(inspect, 'commands', 'control', 'inbox');
   const before = resources();
   for (let round = 0; round < 10; round++) {
     await Promise.all(
@@ -178,6 +178,6 @@ test('a hundred clients that were opened, used and closed leave no connection, t
       }),
     );
   }
-  await expectRoles(inspect, 'commands', 'inbox');
+  await expectRoles(inspect, 'commands', 'control', 'inbox');
   await eventually(() => resources().length <= before.length, 'no more resources than before');
 });

@@ -60,7 +60,7 @@ test.each<[string, () => RedisConnectionOption]>([
 ])('the connection may be %s', async (_, connection) => {
   await expectWorks(connection());
   await expect(inspect.xlen(TOPIC)).resolves.toBe(1);
-  await expectRoles(inspect, 'commands', 'inbox', 'commands', 'replies');
+  await expectRoles(inspect, 'commands', 'control', 'inbox', 'commands', 'replies');
   await closeAll();
   await expectRoles(inspect);
 });

@@ -118,15 +118,25 @@ async function listenHybrid() {
 
 test('server and clients of one module share one command connection and one reply stream', async () => {
   const app = await listenPure();
-  await expectRoles(inspect, 'commands', 'inbox', 'topics');
+  await expectRoles(inspect, 'commands', 'control', 'inbox', 'topics');
   await serve({ connection: redis.url, service: 'math', namespace: 'nest' }, MathController);
-  await expectRoles(inspect, 'commands', 'inbox', 'topics', 'commands', 'inbox');
+  await expectRoles(inspect, 'commands', 'control', 'inbox', 'topics', 'commands', 'control', 'inbox');
   const math = app.get<ClientProxy>('MATH', { strict: false });
   const orders = app.get<ClientProxy>('ORDERS', { strict: false });
   await Promise.all([math.connect(), orders.connect()]);
   await expect(firstValueFrom(math.send('sum', [1, 2]))).resolves.toBe(3);
   await lastValueFrom(orders.emit('seen', 1));
-  await expectRoles(inspect, 'commands', 'inbox', 'topics', 'replies', 'commands', 'inbox');
+  await expectRoles(
+    inspect,
+    'commands',
+    'control',
+    'inbox',
+    'topics',
+    'replies',
+    'commands',
+    'control',
+    'inbox',
+  );
   await expect(inspect.keys('nest:replies:*')).resolves.toHaveLength(1);
   expect((math as unknown as { unwrap(): unknown }).unwrap()).toBe(app.get(RedisStreamsServer).unwrap());
 });
@@ -184,7 +194,7 @@ test.each([
     await expect(reply).resolves.toBe(42);
     expect(Witness.destroyed).toBe(true);
     expect((await entriesOf(inspect, '{nest:0}:topic:worked')).map(({ data }) => data)).toEqual(['42']);
-    await expectRoles(inspect, 'commands', 'inbox', 'commands', 'replies');
+    await expectRoles(inspect, 'commands', 'control', 'inbox', 'commands', 'replies');
     await closeAll();
     await expectRoles(inspect);
   },

@@ -48,6 +48,21 @@ const EXPECTED: Record<string, (string | RegExp)[]> = {
     'hello.txt, modified in 2001: sha256 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824',
     'The digest came as a Buffer: true; its time as a Date: true',
   ],
+  '06-retries-dead-letters': [
+    'Order A, delivery 1',
+    'Order A is billed: 1200',
+    'Order B, delivery 1',
+    'Order C, delivery 1',
+    'Order B, delivery 2',
+    'Order B, delivery 3',
+    'Dead letter: order C, rejected at delivery 1. DeadLetter: An order without a total',
+    'Dead letter: order B, failed at delivery 3. RangeError: There is no tax rate for Atlantis',
+    'There is a tax rate for Atlantis now',
+    'Replaying 1',
+    'Order B, delivery 1',
+    'Order B is billed: 2200',
+    'Removed 1, left 0',
+  ],
 };
 
 /** A program with whatever it starts: the leader of a process group of its own, as a shell would make it. */

@@ -86,7 +86,7 @@ test('close() before listen(), twice, and with a signal’s name, resolves', asy
 
 test('close() closes every connection it opened, and may be called again, at once and later', async () => {
   const { server } = await serve(options, ClosingController);
-  expect((await connections()).sort()).toEqual(['commands', 'inbox', 'topics']);
+  expect((await connections()).sort()).toEqual(['commands', 'control', 'inbox', 'topics']);
   await Promise.all([server.close(), server.close()]);
   await server.close();
   await eventually(async () => (await connections()).length === 0, 'all connections to be closed');
@@ -101,7 +101,7 @@ test('a service without event handlers has no connection for topics', async () =
     }
   }
   await serve(options, RequestsOnlyController);
-  expect((await connections()).sort()).toEqual(['commands', 'inbox']);
+  expect((await connections()).sort()).toEqual(['commands', 'control', 'inbox']);
 });
 
 test('an idle server closes within a fraction of BLOCK', async () => {

@@ -178,7 +178,7 @@ test('an application that failed to listen was never connected, as its status te
   expect(states).toEqual([]);
 });
 
-test('the layout is written by the first, and the instance registered before its first read', async () => {
+test('the layout is written by the first, and the instance registered and its lease taken before its first read', async () => {
   const commands: string[] = [];
   const monitor = await look.monitor();
   onClose(() => monitor.disconnect());
@@ -190,7 +190,8 @@ test('the layout is written by the first, and the instance registered before its
   const first = (start: string): number => commands.findIndex((command) => command.startsWith(start));
   const order = [
     'hsetnx {nest:0}:layout',
-    'hsetnx {nest:0}:instances:listening',
+    'set {nest:0}:lease:listening:',
+    'hset {nest:0}:instances:listening',
     'xgroup create',
     'xreadgroup group',
   ];

@@ -108,7 +108,8 @@ const RECORDED = [
   'HSETNX {nest:0}:layout partitions 16',
   'HGETALL {nest:0}:layout',
   // A server, before its first read.
-  'HSETNX {nest:0}:instances:orders <instance> <now>',
+  '(LUA) SET {nest:0}:lease:orders:<instance> <now> PX 10000',
+  '(LUA) HSET {nest:0}:instances:orders <instance> <now>',
   'XGROUP CREATE {nest:0}:inbox:orders orders 0 MKSTREAM',
   'XGROUP CREATE {nest:0}:topic:order.created orders 0 MKSTREAM',
   'XREADGROUP GROUP orders <instance> COUNT 48 BLOCK 5000 STREAMS {nest:0}:inbox:orders >',
@@ -160,10 +161,11 @@ test('an instance is registered before its first read, a topic before its first 
     expect(index).toBeGreaterThan(-1);
     return index;
   };
-  expect(at('HSETNX {nest:0}:instances:orders')).toBeLessThan(at('XREADGROUP'));
+  expect(at('(LUA) SET {nest:0}:lease:orders')).toBeLessThan(at('XREADGROUP'));
+  expect(at('(LUA) HSET {nest:0}:instances:orders')).toBeLessThan(at('XREADGROUP'));
   expect(at('SADD {nest:0}:topics')).toBeLessThan(at('XADD {nest:0}:topic:order.created'));
   expect(at('XGROUP CREATE nest:replies:')).toBeLessThan(at('XADD {nest:0}:inbox:orders'));
-  expect(at('HGETALL {nest:0}:layout')).toBeLessThan(at('HSETNX {nest:0}:instances:orders'));
+  expect(at('HGETALL {nest:0}:layout')).toBeLessThan(at('(LUA) SET {nest:0}:lease:orders'));
 });
 
 test('every command that docs/wire.md shows is one that is written', () => {

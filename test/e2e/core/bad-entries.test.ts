@@ -9,6 +9,7 @@ import { eventually } from '../../support/wait.js';
 
 const TOPIC = '{nest:0}:topic:told';
 const INBOX = '{nest:0}:inbox:reader';
+const DEAD = '{nest:0}:dead:reader';
 
 const handled: unknown[] = [];
 
@@ -41,8 +42,26 @@ beforeEach(async () => {
 afterEach(closeAll);
 afterAll(() => redis.stop());
 
+/** The ids of what is pending in a stream. */
 const pending = async (stream: string): Promise<string[]> =>
   ((await look.xpending(stream, 'reader', '-', '+', 100)) as [string][]).map(([id]) => id);
+
+/** The entries that are dead letters, with the reason of each. */
+async function dead(): Promise<[id: string, reason: string][]> {
+  const letters = await look.xrange(DEAD, '-', '+');
+  return letters.map(([, fields]) => [
+    fields[fields.indexOf('dead-id') + 1]!,
+    fields[fields.indexOf('dead-reason') + 1]!,
+  ]);
+}
+
+/** Waits until this entry, and no other, is a dead letter, nothing is pending, and the log says so. */
+async function isDeadLetter(stream: string, id: string, reason: string): Promise<void> {
+  await eventually(async () => (await dead()).length === 1, 'the dead letter');
+  await expect(dead()).resolves.toEqual([[id, reason]]);
+  await eventually(async () => (await pending(stream)).length === 0, 'nothing to be pending');
+  expect(lines.with(id)[0]).toMatch(new RegExp(`^error: .* is dead letter .*\\(${reason}\\)`));
+}
 
 test.each([
   ['without a pattern', ['data', '1']],
@@ -53,15 +72,12 @@ test.each([
   ['with data that cannot be decoded', ['pattern', 'told', 'data', '{"half":']],
   ['with a codec that nobody knows', ['pattern', 'told', 'data', '1', 'codec', 'protobuf']],
   ['with data that would change a prototype', ['pattern', 'told', 'data', '{"__proto__":{"a":1}}']],
-])('an event %s stays pending and is logged, and the next one is handled', async (_, fields) => {
+])('an event %s becomes a dead letter, and the next one is handled', async (_, fields) => {
   const id = await look.xadd(TOPIC, '*', ...fields);
   await look.xadd(TOPIC, '*', 'pattern', 'told', 'data', '"next"');
   await eventually(() => handled.length === 1, 'the next event');
   expect(handled).toEqual(['next']);
-  await eventually(() => lines.with(id!)[0], 'a line that names the entry');
-  expect(lines.with(id!)[0]).toMatch(/^error: .*stays pending/);
-  await eventually(async () => (await pending(TOPIC)).length === 1, 'the next event’s acknowledgement');
-  await expect(pending(TOPIC)).resolves.toEqual([id]);
+  await isDeadLetter(TOPIC, id!, 'malformed');
 });
 
 test.each([
@@ -73,14 +89,14 @@ test.each([
   ['whose reply is too long', ['pattern', 'ask', 'data', '1', 'id', 'r1', 'reply', 'x'.repeat(65)]],
   ['without an id', ['pattern', 'ask', 'data', '1', 'reply', 'me']],
   ['whose id would end a frame', ['pattern', 'ask', 'data', '1', 'id', 'r1:1', 'reply', 'me']],
-])('a request %s stays pending and is logged, and the next one is answered', async (_, fields) => {
+])('a request %s becomes a dead letter, and the next one is answered', async (_, fields) => {
   const id = await look.xadd(INBOX, '*', ...fields);
   await expect(
     firstValueFrom(connect({ connection: redis.url, service: 'reader' }).send('ask', 1)),
   ).resolves.toBe(1);
-  await eventually(() => lines.with(id!)[0], 'a line that names the entry');
-  await eventually(async () => (await pending(INBOX)).length === 1, 'the next request’s acknowledgement');
-  await expect(pending(INBOX)).resolves.toEqual([id]);
+  await eventually(async () => (await dead()).length === 1, 'the dead letter', 10_000);
+  await isDeadLetter(INBOX, id!, 'malformed');
+  await eventually(async () => (await look.xlen(INBOX)) === 0, 'an empty inbox');
   expect(
     (await look.keys('*')).filter((key) => !key.startsWith('{nest:0}:') && !key.startsWith('nest:replies:')),
   ).toEqual([]);
@@ -94,9 +110,10 @@ test('many malformed entries are one line, and a number', async () => {
   await batch.exec();
   await look.xadd(TOPIC, '*', 'pattern', 'told', 'data', '"next"');
   await eventually(() => handled.length === 1, 'the next event');
-  expect(lines.with('Malformed').length + lines.with('stays pending').length).toBe(1);
+  await eventually(async () => (await look.xlen(DEAD)) === 500, '500 dead letters');
+  expect(lines.with('is dead letter')).toHaveLength(1);
   await closeAll();
-  expect(lines.with('Malformed entries: 499 more')).toHaveLength(1);
+  expect(lines.with('Dead letters: 499 more')).toHaveLength(1);
 });
 
 test('fields that this version does not know are passed over', async () => {
@@ -111,9 +128,17 @@ test('an event in the inbox is for this service alone, and is handled and remove
   await eventually(async () => (await look.xlen(INBOX)) === 0, 'an empty inbox');
 });
 
-test('an event of nobody’s in the inbox stays pending and is logged', async () => {
+test('whoever waits for the answer to a malformed request is told what is wrong', async () => {
+  await look.xgroup('CREATE', 'nest:replies:me', 'new', '0', 'MKSTREAM');
+  await look.xadd(INBOX, '*', 'id', 'r1', 'reply', 'me', 'data', '1');
+  await eventually(async () => (await look.xlen('nest:replies:me')) === 1, 'the answer');
+  const [[, [field, value]]] = (await look.xrange('nest:replies:me', '-', '+')) as [[string, string[]]];
+  expect(field).toBe('er1');
+  expect(JSON.parse(value!)).toMatchObject({ code: 'MALFORMED_ENTRY', name: 'MalformedEntryError' });
+  await eventually(async () => (await dead()).length === 1, 'the dead letter');
+});
+
+test('an event of nobody’s in the inbox becomes a dead letter', async () => {
   const id = await look.xadd(INBOX, '*', 'pattern', 'unheard', 'data', '1');
-  await eventually(() => lines.with(id!)[0], 'a line that names the entry');
-  expect(lines.with(id!)[0]).toMatch(/stays pending.*no handler/);
-  await expect(pending(INBOX)).resolves.toEqual([id]);
+  await isDeadLetter(INBOX, id!, 'no-handler');
 });

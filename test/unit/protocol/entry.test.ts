@@ -142,9 +142,19 @@ describe('decoding what others wrote', () => {
     expect(decodeEntry(stored('pattern', 'p')).data).toHaveLength(0);
   });
 
-  test('an id without a reply makes no request: nobody waits', () => {
-    expect(decodeEntry(stored('pattern', 'p', 'id', 'i'))).toMatchObject({ id: undefined, reply: undefined });
+  test('an id without a reply stays: a replayed request, whose answer nobody waits for', () => {
+    expect(decodeEntry(stored('pattern', 'p', 'id', 'i'))).toMatchObject({ id: 'i', reply: undefined });
   });
+
+  test.each(['', 'urn:uuid:1', 'a'.repeat(65), 'a\nb'])(
+    '%j is no id of a request: it is passed over',
+    (id) => {
+      expect(decodeEntry(stored('pattern', 'p', 'id', id))).toMatchObject({
+        id: undefined,
+        reply: undefined,
+      });
+    },
+  );
 
   test('a name without a value is passed over', () => {
     expect(decodeEntry(stored('pattern', 'p', 'reply')).reply).toBeUndefined();

@@ -71,6 +71,9 @@ describe('what JSON cannot carry', () => {
       },
     ],
     ['an object whose toJSON gives nothing', { toJSON: () => undefined }],
+    ['an object whose toJSON gives null, which would be no error', { toJSON: () => null }],
+    ['Infinity, which JSON writes as null', Infinity],
+    ['a Date that is none, which JSON writes as null', new Date(Number.NaN)],
   ])('%s is replaced by an error that says so', (_, error) => {
     expect(onTheWire(error)).toMatchObject({ status: 'error', code: 'SERIALIZATION' });
   });

@@ -4,7 +4,10 @@ import {
   infoField,
   isEarlier,
   nextEntryId,
+  parseDeadLetterOutcome,
+  parseEntries,
   parsePendingIds,
+  parseReplayOutcome,
   parseStreams,
   parseTime,
 } from '../../../lib/redis/replies.js';
@@ -91,6 +94,8 @@ describe('entry ids', () => {
     ['5-9007199254740993', '5-9007199254740994'],
     ['5-18446744073709551614', '5-18446744073709551615'],
     ['5', '5-1'],
+    ['5-18446744073709551615', '6-0'],
+    ['9007199254740993-18446744073709551615', '9007199254740994-0'],
   ])('the one after %s is %s', (id, next) => {
     expect(nextEntryId(id)).toBe(next);
   });
@@ -103,6 +108,8 @@ describe('the order of entry ids', () => {
     ['9-5', '10-0'],
     ['999999999999-99', '1700000000123-0'],
     ['5-9007199254740992', '5-9007199254740993'],
+    ['9007199254740992-5', '9007199254740993-0'],
+    ['5', '5-1'],
   ])('%s comes before %s, and not the other way round', (id, other) => {
     expect([isEarlier(id, other), isEarlier(other, id), isEarlier(id, id)]).toEqual([true, false, false]);
   });
@@ -146,4 +153,23 @@ describe('INFO', () => {
     expect(infoField(six, '# Server')).toBeUndefined();
     expect(infoField('', 'redis_version')).toBeUndefined();
   });
+});
+
+test('XRANGE', () => {
+  expect(parseEntries([])).toEqual([]);
+  expect(parseEntries([[Buffer.from('1-0'), buffers('a', 'b')]])).toEqual([
+    { id: '1-0', fields: buffers('a', 'b') },
+  ]);
+});
+
+test('the script that moves an entry to the dead letters', () => {
+  expect(parseDeadLetterOutcome(['moved', '1-0', 2])).toEqual({ outcome: 'moved', id: '1-0', dropped: 2 });
+  expect(parseDeadLetterOutcome(['not-owned'])).toEqual({ outcome: 'not-owned' });
+  expect(parseDeadLetterOutcome(['missing'])).toEqual({ outcome: 'missing' });
+});
+
+test('the script that replays a dead letter', () => {
+  expect(parseReplayOutcome(['replayed', '1-0'])).toEqual({ outcome: 'replayed', entryId: '1-0' });
+  expect(parseReplayOutcome(['missing'])).toEqual({ outcome: 'missing' });
+  expect(parseReplayOutcome(['empty'])).toEqual({ outcome: 'empty' });
 });

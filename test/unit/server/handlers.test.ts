@@ -1,9 +1,15 @@
 import { expect, test } from '@jest/globals';
 import type { MessageHandler } from '@nestjs/microservices';
-import { Handlers } from '../../../lib/server/handlers.js';
+import { Handlers, type EventHandler } from '../../../lib/server/handlers.js';
+
+const retry: EventHandler['retry'] = { maxDeliveries: 1, backoff: { type: 'fixed', delay: 1 } };
 
 function handler(): MessageHandler {
   return () => Promise.resolve();
+}
+
+function eventHandler(): EventHandler {
+  return { handle: handler(), retry };
 }
 
 test('a route without a handler has none, not even one named as a member of every object', () => {
@@ -18,24 +24,24 @@ test('a route without a handler has none, not even one named as a member of ever
 test('the last message handler of a route wins, and the caller is told that it replaced one', () => {
   const handlers = new Handlers();
   const [first, second] = [handler(), handler()];
-  expect(handlers.add('a', first, false)).toBe(false);
-  expect(handlers.add('a', second, false)).toBe(true);
+  expect(handlers.addRequest('a', first)).toBe(false);
+  expect(handlers.addRequest('a', second)).toBe(true);
   expect(handlers.request('a')).toBe(second);
 });
 
 test('all event handlers of a route are kept, in their order, and none is chained to another', () => {
   const handlers = new Handlers();
-  const all = [handler(), handler(), handler()];
-  expect(all.map((each) => handlers.add('a', each, true))).toEqual([false, false, false]);
+  const all = [eventHandler(), eventHandler(), eventHandler()];
+  all.forEach((each) => handlers.addEvent('a', each));
   expect(handlers.event('a')).toEqual(all);
-  expect(all.every((each) => each.next === undefined)).toBe(true);
+  expect(all.every(({ handle }) => handle.next === undefined)).toBe(true);
 });
 
 test('a route may have handlers of both kinds, which do not meet', () => {
   const handlers = new Handlers();
-  const [message, event] = [handler(), handler()];
-  handlers.add('a', message, false);
-  expect(handlers.add('a', event, true)).toBe(false);
+  const [message, event] = [handler(), eventHandler()];
+  handlers.addRequest('a', message);
+  handlers.addEvent('a', event);
   expect(handlers.request('a')).toBe(message);
   expect(handlers.event('a')).toEqual([event]);
 });
@@ -48,7 +54,11 @@ test('event routes are those with an event handler, each once', () => {
     ['a', true],
     ['__proto__', true],
   ] as const) {
-    handlers.add(route, handler(), isEvent);
+    if (isEvent) {
+      handlers.addEvent(route, eventHandler());
+    } else {
+      handlers.addRequest(route, handler());
+    }
   }
   expect(handlers.eventRoutes).toEqual(['a', '__proto__']);
 });

@@ -14,8 +14,6 @@ const open: Lifetime[] = [];
 function lifetime(remaining?: number): Lifetime {
   const created = new Lifetime(
     {
-      stream: 's',
-      id: '1-0',
       entry: {
         pattern: 'sum',
         data: Buffer.alloc(0),
@@ -26,9 +24,7 @@ function lifetime(remaining?: number): Lifetime {
         codec: 'json',
         packet: false,
       },
-      deliveries: 1,
       deadline: remaining === undefined ? undefined : clock.now() + remaining,
-      isInbox: true,
     },
     clock,
   );

@@ -1,0 +1,181 @@
+import { DeserializationError } from '../errors.js';
+import type { AcknowledgeMode } from '../options.js';
+import type { RedisClock } from '../redis/clock.js';
+import { describeError } from '../util/describe-error.js';
+import type { DeadLetterWriter } from './dead-letter-writer.js';
+import type { Delivery } from './delivery.js';
+import { EventExecution } from './event-execution.js';
+import { eventOutcome, type EventOutcome, type FailedHandler } from './event-outcome.js';
+import { originalErrorOf } from './exception-filter.js';
+import type { EventHandler } from './handlers.js';
+import type { Lane } from './lane.js';
+import type { Pipeline } from './pipeline.js';
+import type { Reporter } from './reporter.js';
+import type { RetryQueue } from './retry-queue.js';
+import type { Settlement } from './settlement.js';
+
+/** What an event runner is made from. */
+export interface EventRunnerDeps {
+  clock: RedisClock;
+  pipeline: Pipeline;
+  settlement: Settlement;
+  retries: RetryQueue;
+  deadLetters: DeadLetterWriter;
+  reporter: Reporter;
+  acknowledge: AcknowledgeMode;
+  /** None where the service has no handler for it. */
+  handlersOf: (delivery: Delivery) => readonly EventHandler[];
+  onTeardownError: (error: unknown, delivery: Delivery) => void;
+}
+
+/** Takes events from their entry to what becomes of them: acknowledged, delivered again, or a dead letter. */
+export class EventRunner {
+  private readonly running = new Set<EventExecution>();
+
+  constructor(private readonly deps: EventRunnerDeps) {}
+
+  /** The events whose handlers run, or that wait for `ack()`. */
+  get executions(): Iterable<EventExecution> {
+    return this.running;
+  }
+
+  start(delivery: Delivery, lane: Lane): void {
+    void this.handle(delivery, lane);
+  }
+
+  /** The slot is given back when Redis knows what became of a failure: what cannot be put away stays bounded. */
+  private async handle(delivery: Delivery, lane: Lane): Promise<void> {
+    const { clock, acknowledge, onTeardownError } = this.deps;
+    const execution = new EventExecution(delivery, clock, onTeardownError, acknowledge === 'manual');
+    this.running.add(execution);
+    const handlers = this.deps.handlersOf(delivery);
+    const failures = await this.perform(execution, handlers);
+    this.reportHandled(execution, failures);
+    execution.end();
+    this.running.delete(execution);
+    if (!execution.isRevoked) {
+      await this.settle(execution, handlers, failures);
+    }
+    lane.release();
+  }
+
+  private async perform(
+    execution: EventExecution,
+    handlers: readonly EventHandler[],
+  ): Promise<readonly FailedHandler[]> {
+    const { pipeline, settlement } = this.deps;
+    const { delivery } = execution;
+    let failures: readonly FailedHandler[] = [];
+    execution.onAcknowledged(() => {
+      if (!execution.isRevoked) {
+        settlement.acknowledge(delivery);
+      }
+    });
+    try {
+      await pipeline.run(
+        execution,
+        async (data, context) => {
+          failures = await execution.perform(handlers, data, context);
+        },
+        execution.firstVerdict,
+      );
+      return failures;
+    } catch (error) {
+      // Of decoding, or of a hook: no handler has succeeded.
+      const places = delivery.retry?.handlers ?? handlers.keys();
+      return [...places].map((handler) => ({ handler, error }));
+    }
+  }
+
+  /** @returns a promise where Redis has to be waited for */
+  private settle(
+    execution: EventExecution,
+    handlers: readonly EventHandler[],
+    failures: readonly FailedHandler[],
+  ): Promise<void> | undefined {
+    const { delivery } = execution;
+    const { acknowledge, settlement } = this.deps;
+    const isSettled = acknowledge === 'on-receipt' || (acknowledge === 'manual' && execution.isAcknowledged);
+    if (isSettled) {
+      this.reportLate(delivery, failures);
+      return undefined;
+    }
+    const outcome = this.outcomeOf(delivery, handlers, failures);
+    if (outcome.kind === 'succeeded') {
+      settlement.acknowledge(delivery);
+      return undefined;
+    }
+    return outcome.kind === 'retry'
+      ? this.retry(delivery, outcome)
+      : this.deps.deadLetters.add(delivery, outcome.reason, outcome.error);
+  }
+
+  private outcomeOf(
+    delivery: Delivery,
+    handlers: readonly EventHandler[],
+    failures: readonly FailedHandler[],
+  ): EventOutcome {
+    if (handlers.length === 0) {
+      const error = new Error(`The service has no handler for '${delivery.entry.pattern}'.`);
+      return { kind: 'dead', reason: 'no-handler', error };
+    }
+    const [first] = failures;
+    if (first && first.error instanceof DeserializationError) {
+      return { kind: 'dead', reason: 'malformed', error: first.error };
+    }
+    try {
+      return eventOutcome(delivery, failures, (place) => handlers[place]!.retry);
+    } catch (error) {
+      // A backoff function of the user's that throws must not lose the event.
+      return { kind: 'dead', reason: 'failed', error };
+    }
+  }
+
+  private async retry(
+    delivery: Delivery,
+    { delay, error, retry }: Extract<EventOutcome, { kind: 'retry' }>,
+  ): Promise<void> {
+    const { reporter, retries } = this.deps;
+    if (!(await retries.add(delivery, delay, retry))) {
+      return;
+    }
+    if (reporter.hooks.listens('retried')) {
+      reporter.hooks.report('retried', { ...reporter.about(delivery), delay, error });
+    }
+    reporter.warnings.report(
+      this.kindOf('Failed events', delivery),
+      `Event '${delivery.entry.pattern}' (entry ${delivery.id} of '${delivery.stream}') failed at delivery ` +
+        `${delivery.deliveries} and is delivered again in ${delay} ms: ${describeError(error)}`,
+    );
+  }
+
+  private reportHandled(execution: EventExecution, failures: readonly FailedHandler[]): void {
+    const { reporter } = this.deps;
+    if (!reporter.hooks.listens('handled')) {
+      return;
+    }
+    const [failure] = failures;
+    reporter.hooks.report('handled', {
+      ...reporter.about(execution.delivery),
+      outcome: execution.isAborted ? 'aborted' : failure ? 'failed' : 'succeeded',
+      duration: performance.now() - execution.startedAt,
+      ...(failure ? { error: originalErrorOf(failure.error) } : {}),
+    });
+  }
+
+  /** The failure of an event that had been acknowledged before. */
+  private reportLate(delivery: Delivery, [failure]: readonly FailedHandler[]): void {
+    if (failure) {
+      this.deps.reporter.errors.report(
+        this.kindOf('Failed events', delivery),
+        `Event '${delivery.entry.pattern}' (entry ${delivery.id} of '${delivery.stream}') failed and is lost, ` +
+          `since it was acknowledged ${this.deps.acknowledge === 'manual' ? 'before' : 'on receipt'}: ${describeError(originalErrorOf(failure.error))}`,
+      );
+    }
+  }
+
+  /** Patterns that have a handler are few; others come from outside. */
+  private kindOf(kind: string, delivery: Delivery): string {
+    return this.deps.handlersOf(delivery).length > 0 ? `${kind} '${delivery.entry.pattern}'` : kind;
+  }
+}

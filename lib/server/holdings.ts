@@ -1,0 +1,71 @@
+import { Gate } from '../util/gate.js';
+
+/** What identifies an entry. */
+export interface HeldEntry {
+  stream: string;
+  id: string;
+}
+
+/**
+ * What this instance has taken and not settled yet: from the read until Redis has confirmed the acknowledgement, or
+ * the entry has gone elsewhere. Compared with what Redis counts as its own, this tells what never arrived, and what
+ * another has taken over.
+ */
+export class Holdings<Entry extends HeldEntry> {
+  private readonly streams = new Map<string, Map<string, Entry>>();
+  private readonly empty = new Gate(true);
+  private count = 0;
+
+  get size(): number {
+    return this.count;
+  }
+
+  /** @returns false where it is held already: an entry may be delivered again after its group was made again */
+  add(entry: Entry): boolean {
+    let entries = this.streams.get(entry.stream);
+    if (!entries) {
+      entries = new Map();
+      this.streams.set(entry.stream, entries);
+    }
+    if (entries.has(entry.id)) {
+      return false;
+    }
+    entries.set(entry.id, entry);
+    if (++this.count === 1) {
+      this.empty.shut();
+    }
+    return true;
+  }
+
+  release({ stream, id }: HeldEntry): void {
+    if (this.streams.get(stream)?.delete(id) && --this.count === 0) {
+      this.empty.open();
+    }
+  }
+
+  has(stream: string, id: string): boolean {
+    return this.streams.get(stream)?.has(id) ?? false;
+  }
+
+  /** What is held of a stream now. */
+  of(stream: string): Entry[] {
+    return [...(this.streams.get(stream)?.values() ?? [])];
+  }
+
+  /** The streams of which something is or was held. */
+  get streamKeys(): string[] {
+    return [...this.streams.keys()];
+  }
+
+  /** Everything that is held now. */
+  all(): Entry[] {
+    return [...this.streams.values()].flatMap((entries) => [...entries.values()]);
+  }
+
+  /** Resolves when nothing is held. */
+  async whenEmpty(): Promise<void> {
+    while (this.count > 0) {
+      await this.empty.wait();
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import { BLOCK_GRACE_MS, BLOCK_MS } from '../redis/blocking-reader.js';
+import { commandFailure, messageOf } from '../redis/redis-errors.js';
+import type { CallerWatch } from './caller-watch.js';
+import type { Intake } from './intake.js';
+import type { Inventory } from './inventory.js';
+import type { RightToSettle } from './lease.js';
+import type { Reporter } from './reporter.js';
+
+/** How often it is looked for strays after a connection for reading was replaced. */
+const STRAYS_EVERY_MS = 1_000;
+
+/** What a patrol is made from. */
+export interface PatrolDeps {
+  inventory: Inventory;
+  callers: CallerWatch;
+  right: RightToSettle;
+  reporter: Reporter;
+  streams: readonly string[];
+  /** Of readers that are made later than this. */
+  intake: () => Intake;
+}
+
+/** Looks, now and then and whenever a connection was lost, for what went wrong without an error that would tell. */
+export class Patrol {
+  private readonly timers = new Set<NodeJS.Timeout>();
+  private turn = 0;
+
+  constructor(private readonly deps: PatrolDeps) {}
+
+  /** After each renewal of the lease: one look at one stream, all of them in rotation. */
+  goOn(): void {
+    const { streams, inventory, callers } = this.deps;
+    const looks = [
+      (stream: string) => this.startStrays(stream),
+      (stream: string) => inventory.takeInWaiting(stream),
+      (stream: string) => inventory.giveBackAlone(stream),
+    ];
+    const stream = streams[Math.floor(this.turn / looks.length) % streams.length]!;
+    this.inBackground('Looking for strays', looks[this.turn % looks.length]!(stream));
+    this.turn++;
+    this.inBackground('Looking for callers', callers.look());
+  }
+
+  /**
+   * After a connection for reading was made: what Redis gave to the one before, or gives to it as long as it does not
+   * know that it is dead, turns up within BLOCK and a grace.
+   */
+  watch(streams: readonly string[]): void {
+    const until = performance.now() + BLOCK_MS + BLOCK_GRACE_MS;
+    const timer = setInterval(() => {
+      if (this.deps.right.isHeld) {
+        for (const stream of streams) {
+          this.inBackground('Looking for strays', this.startStrays(stream));
+        }
+      }
+      if (performance.now() > until) {
+        clearInterval(timer);
+        this.timers.delete(timer);
+      }
+    }, STRAYS_EVERY_MS);
+    this.timers.add(timer);
+  }
+
+  /** After the connection for commands was lost: the answers to moving entries may have been lost with it. */
+  lookAgain(): void {
+    const { streams, inventory } = this.deps;
+    for (const stream of streams) {
+      this.inBackground('Looking for strays', inventory.takeInWaiting(stream));
+      this.inBackground('Looking for strays', inventory.giveBackAlone(stream));
+    }
+  }
+
+  close(): void {
+    this.timers.forEach((timer) => clearInterval(timer));
+    this.timers.clear();
+  }
+
+  private startStrays(stream: string): Promise<void> {
+    const intake = this.deps.intake();
+    return this.deps.inventory.startStrays(stream, () => intake.readingFor(stream));
+  }
+
+  /** It is done again before long; that Redis is away is reported by itself. */
+  private inBackground(what: string, work: Promise<unknown>): void {
+    work.catch((error: unknown) => {
+      if (commandFailure(error) === 'refused') {
+        this.deps.reporter.warnings.report(what, `${what} failed: ${messageOf(error)}`);
+      }
+    });
+  }
+}
