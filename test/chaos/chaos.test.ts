@@ -23,6 +23,7 @@ const SHORT: [name: ScenarioName, seed: number, seconds: number][] = [
   ['redis-refuses', 5, 10],
   ['groups-vanish', 6, 6],
   ['streams-vanish', 7, 8],
+  ['poison', 10, 5],
   ['rolling', 8, 8],
   ['rolling-without-unblock', 9, 10],
 ];
