@@ -39,7 +39,7 @@ export function describeAccount(account: Account): string {
     '',
     `errors: ${describeErrors([...events, ...requests])}`,
     settledAfter === undefined
-      ? 'settled: not within three leases of the last fault'
+      ? 'settled: not in time'
       : `settled: ${Math.round(settledAfter)} ms after the last fault`,
     `idle: in ${account.idle.ms} ms ${[...account.idle.calls].map(([name, n]) => `${n} x ${name}`).join(', ')}`,
     '',

@@ -18,8 +18,8 @@ afterAll(() => scripts.remove());
 const SHORT: [name: ScenarioName, seed: number, seconds: number][] = [
   ['processes-killed', 1, 10],
   ['redis-killed', 2, 10],
-  ['standing-still', 3, 12],
-  ['connections', 4, 13],
+  ['standing-still', 3, 10],
+  ['connections', 4, 12],
   ['redis-refuses', 5, 10],
   ['groups-vanish', 6, 6],
   ['streams-vanish', 7, 8],

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { BLOCK_GRACE_MS, BLOCK_MS } from '../../lib/redis/blocking-reader.js';
 import type { CompiledScripts } from '../support/child-process.js';
 import type { Account } from './account.js';
 import { check, type Disturbance, type Violation } from './checks.js';
@@ -47,7 +48,7 @@ export async function run({ scenario: name, seed, seconds, scripts, keep, say }:
     const disturbances = await disturb(stage, scenario, seed, seconds * 1_000, say);
     const lastFault = performance.now();
     const clientsEnd = Promise.all(stage.clients.map((client) => client.end()));
-    const unsettled = await settle(stage, 3 * cast.lease);
+    const unsettled = await settle(stage, 3 * cast.lease + forReplyStreams(disturbances));
     const settledAfter = unsettled.length === 0 ? performance.now() - lastFault : undefined;
     await clientsEnd;
     const idle = { ms: IDLE_FOR_MS, calls: await idleCalls(stage) };
@@ -131,6 +132,12 @@ async function inflict(stage: Stage, { fault, target, lasts }: Step): Promise<Di
 
 function describe({ fault, member, from, to }: Disturbance, at: number): string {
   return `${((at - (to - from)) / 1_000).toFixed(1)} s  ${fault}${member ? ` ${member}` : ''} (${to - from} ms)`;
+}
+
+/** How much longer answers may wait after a wipe: they need a stream that its client has to miss first. */
+function forReplyStreams(disturbances: readonly Disturbance[]): number {
+  const wait = BLOCK_MS + BLOCK_GRACE_MS;
+  return disturbances.some(({ wipes, to }) => wipes && to > Date.now() - wait) ? wait : 0;
 }
 
 /** Waits until nothing is left to do; resolves with what is left after `withinMs`. */

@@ -99,7 +99,8 @@ export const SCENARIOS = {
     proves: 'lost, silent and slow connections lose nothing',
     lanes: [
       { faults: ['reset server', 'reset client', 'latency', 'CLIENT KILL'], pause: [300, 1_500] },
-      { faults: ['half-open server', 'half-open client'], pause: [300, 1_000] },
+      { faults: ['half-open server'], pause: [300, 1_000] },
+      { faults: ['half-open client'], pause: [300, 1_000] },
     ],
     cast: PATIENT,
     seconds: 25,
