@@ -9,6 +9,7 @@ import { loadAddMany } from '../redis/scripts/add-many.js';
 import { BurstLog } from '../util/burst-log.js';
 import { Shared, type Usage } from '../util/shared.js';
 import { pause, settledWithin } from '../util/time.js';
+import { Cancellations } from './cancellations.js';
 import { Outbox, type OutgoingMessage } from './outbox.js';
 import {
   asRefusal,
@@ -18,6 +19,7 @@ import {
   type SendSettings,
 } from './outgoing-request.js';
 import { ReplyStream } from './reply-stream.js';
+import { RoomMaker, type StreamLimits } from './room-maker.js';
 import { StreamLengths } from './stream-lengths.js';
 import { TopicRegistry } from './topic-registry.js';
 
@@ -32,6 +34,7 @@ export class ClientSession extends Shared implements RequestHost {
   private readonly lengths: StreamLengths;
   private readonly topics: TopicRegistry;
   private readonly outbox: Outbox;
+  private readonly cancellations: Cancellations;
   private readonly replies: ReplyStream;
   private readonly warnings: BurstLog;
   private usage: Usage | undefined;
@@ -44,13 +47,18 @@ export class ClientSession extends Shared implements RequestHost {
   ) {
     super();
     this.warnings = new BurstLog((line) => log.warn(line));
-    this.lengths = new StreamLengths(namespace.commands);
+    this.lengths = new StreamLengths(namespace.commands, new RoomMaker(namespace, this.warnings));
+    this.cancellations = new Cancellations(namespace, this.warnings);
     this.topics = new TopicRegistry(namespace);
     this.outbox = new Outbox(namespace.commands, this.lengths);
     this.replies = new ReplyStream(namespace, this.id, log, (field, payload) => this.onFrame(field, payload));
     namespace.onForgotten(() => this.topics.forget());
-    namespace.commands.on('lost', () => this.outbox.shut());
+    namespace.commands.on('lost', () => {
+      this.outbox.shut();
+      this.cancellations.interrupt();
+    });
     namespace.commands.on('ready', () => {
+      this.cancellations.resume();
       if (this.isStarted) {
         void this.reopen();
       }
@@ -69,7 +77,7 @@ export class ClientSession extends Shared implements RequestHost {
 
   /**
    * Sends a request. The callback gets what comes back, the last of it with `isDisposed`, or one error.
-   * @returns the request; `abandon()` ends it without a callback, at any time, also when it has ended
+   * @returns the request; `abandon()` ends it without a callback, and cancels it, at any time, also when it has ended
    */
   request(parts: RequestParts): OutgoingRequest {
     const id = parts.entry.id ?? this.newRequestId();
@@ -91,17 +99,26 @@ export class ClientSession extends Shared implements RequestHost {
     return this.ids.next();
   }
 
-  /** Whether one more message may be written to a stream of the namespace. */
-  admit(stream: string, maxLength: number, now: number): Promise<void> | undefined {
+  /** Whether one more message may be written to a stream of the namespace; `pattern` is that of a topic. */
+  admit(
+    stream: string,
+    pattern: string | undefined,
+    limits: StreamLimits,
+    now: number,
+  ): Promise<void> | undefined {
     if (this.namespace.mismatch) {
       return Promise.reject(this.namespace.mismatch);
     }
-    return this.lengths.admit(stream, maxLength, now);
+    return this.lengths.admit(stream, pattern, limits, now);
   }
 
   ended(request: OutgoingRequest): void {
     this.pending.delete(request.id);
     this.outbox.withdraw(request);
+  }
+
+  left(request: OutgoingRequest): void {
+    this.cancellations.add(request);
   }
 
   /** Publishes an event; resolves once Redis has stored it. */
@@ -124,13 +141,14 @@ export class ClientSession extends Shared implements RequestHost {
         deadline: undefined,
         withdrawn: false,
         written: false,
-        prepare: (now) => this.admit(stream, settings.maxLength, now) ?? this.topics.ensure(pattern),
+        prepare: (now) => this.admit(stream, pattern, settings, now) ?? this.topics.ensure(pattern),
         stored: () => {
           clearTimeout(timer);
           resolve();
         },
         refused: (error) => fail(asRefusal(pattern, error)),
         unanswered: (cause) => fail(new OutcomeUnknownError(pattern, { cause })),
+        unwritten: () => undefined,
       };
       try {
         this.outbox.add(message, settings.maxQueued);
@@ -147,6 +165,11 @@ export class ClientSession extends Shared implements RequestHost {
         request.fail(error);
       }
     }
+  }
+
+  /** Resolves when all requests that were left have been cancelled, or cannot be; `undefined` where that is so now. */
+  whenCancelled(): Promise<void> | undefined {
+    return this.cancellations.whenIdle();
   }
 
   protected async start(): Promise<void> {
@@ -187,6 +210,7 @@ export class ClientSession extends Shared implements RequestHost {
       request.fail(closed);
     }
     this.outbox.close(closed);
+    this.cancellations.close();
     this.replies.stop();
     this.topics.forget();
     this.warnings.close();

@@ -3,6 +3,7 @@ import { encodeEntry, type OutgoingEntry } from '../protocol/entry.js';
 import { addToBatch, fitsBatch, startBatch, type EntryBatch } from '../protocol/entry-batch.js';
 import type { CommandConnection } from '../redis/command-connection.js';
 import { commandFailure, isScriptForbidden } from '../redis/redis-errors.js';
+import type { EntryRange } from '../redis/replies.js';
 import { addMany } from '../redis/scripts/add-many.js';
 import type { StreamLengths } from './stream-lengths.js';
 
@@ -21,12 +22,14 @@ export interface OutgoingMessage {
    * an error of ours or of Redis is final, one for a lost connection is not.
    */
   prepare(now: number): Promise<void> | undefined;
-  /** Redis has stored it. */
-  stored(): void;
+  /** Redis has stored it: its entry is one of those in the range, which hold nothing else. */
+  stored(range: EntryRange): void;
   /** It is not stored: it was not let through, or Redis answered with an error. */
   refused(error: Error): void;
   /** The connection was lost before Redis answered: it is stored once or not at all. */
   unanswered(error: unknown): void;
+  /** It was handed to the connection, was not written after all, and will not be: its caller has given up. */
+  unwritten(): void;
 }
 
 /** Written in one turn at most; more would hold up everything else in this process. */
@@ -187,7 +190,7 @@ export class Outbox {
   private writeOne(message: OutgoingMessage, now: number): void {
     makeReady(message, now);
     this.commands.client.xadd(message.stream, '*', ...encodeEntry(message.entry)).then(
-      () => message.stored(),
+      (id) => message.stored({ first: id!, last: id! }),
       (error: unknown) => this.onFailure([message], error),
     );
   }
@@ -198,12 +201,12 @@ export class Outbox {
     { shared, ownFields, values }: EntryBatch,
   ): void {
     addMany(this.commands.client, stream, shared, ownFields, values).then(
-      (length) => {
-        if (length >= 0) {
+      ({ length, range }) => {
+        if (length !== undefined) {
           this.lengths.learn(stream, length);
         }
         for (const message of messages) {
-          message.stored();
+          message.stored(range);
         }
       },
       (error: unknown) => {
@@ -237,9 +240,8 @@ export class Outbox {
     for (const message of messages) {
       message.written = false;
       if (message.withdrawn) {
-        continue;
-      }
-      if (this.closedBy) {
+        message.unwritten();
+      } else if (this.closedBy) {
         message.refused(this.closedBy);
       } else {
         this.waiting.add(message);

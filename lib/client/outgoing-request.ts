@@ -1,22 +1,26 @@
 import { PublishRefusedError, RedisStreamsError, RequestTimeoutError } from '../errors.js';
 import type { OutgoingEntry } from '../protocol/entry.js';
+import type { EntryRange } from '../redis/replies.js';
+import type { LeftRequest } from './cancellations.js';
 import type { OutgoingMessage } from './outbox.js';
 import { PendingRequest, type ReplyHandling, type ReplyPacket } from './pending-request.js';
+import type { StreamLimits } from './room-maker.js';
 
 /** The settings of one client that its messages carry along. */
-export interface SendSettings {
+export interface SendSettings extends StreamLimits {
   /** Milliseconds. */
   readonly timeout: number;
   readonly maxQueued: number;
-  readonly maxLength: number;
 }
 
 /** What a request needs of the session it belongs to. */
 export interface RequestHost {
-  /** Whether the stream may take one more entry. */
-  admit(stream: string, maxLength: number, now: number): Promise<void> | undefined;
+  /** Whether an inbox may take one more entry. */
+  admit(stream: string, pattern: undefined, limits: StreamLimits, now: number): Promise<void> | undefined;
   /** The request needs nothing any more. */
   ended(request: OutgoingRequest): void;
+  /** The request ended before its last reply came, though it may be in Redis; and again when it is known whether it is. */
+  left(request: OutgoingRequest): void;
 }
 
 /** Everything about a request. */
@@ -28,21 +32,26 @@ export interface RequestParts {
   service: string;
   settings: SendSettings;
   handling: ReplyHandling;
+  /** See `RedisStreamsRecordBuilder.setRestartable()`. */
+  restartable: boolean;
   callback: (packet: ReplyPacket) => void;
   /** Who may end it along with all others of its own. */
   owner: object;
 }
 
 /** A request: the message on its way out, and what waits for the reply. One object, since there is one for each call. */
-export class OutgoingRequest extends PendingRequest implements OutgoingMessage {
+export class OutgoingRequest extends PendingRequest implements OutgoingMessage, LeftRequest {
   readonly entry: OutgoingEntry;
   readonly stream: string;
   readonly deadline: number;
   readonly owner: object;
   readonly settings: SendSettings;
+  readonly service: string;
   withdrawn = false;
   written = false;
-  private readonly service: string;
+  range: EntryRange | undefined;
+  isOutcomeKnown = false;
+  private isLeft = false;
   private readonly timer: NodeJS.Timeout;
 
   constructor(
@@ -50,7 +59,7 @@ export class OutgoingRequest extends PendingRequest implements OutgoingMessage {
     parts: RequestParts,
     private readonly host: RequestHost,
   ) {
-    super(id, parts.entry.pattern, parts.handling, parts.callback);
+    super(id, parts.entry.pattern, parts.handling, parts.callback, parts.restartable);
     this.entry = parts.entry;
     this.stream = parts.stream;
     this.service = parts.service;
@@ -61,19 +70,27 @@ export class OutgoingRequest extends PendingRequest implements OutgoingMessage {
   }
 
   prepare(now: number): Promise<void> | undefined {
-    return this.host.admit(this.stream, this.settings.maxLength, now);
+    return this.host.admit(this.stream, undefined, this.settings, now);
   }
 
-  stored(): void {
-    // Its reply will tell.
+  stored(range: EntryRange): void {
+    this.range = range;
+    this.settleOutcome();
   }
 
   refused(error: Error): void {
+    this.written = false;
+    this.settleOutcome();
     this.fail(asRefusal(this.pattern, error));
   }
 
+  /** It may have arrived: its reply or its timeout will tell. */
   unanswered(): void {
-    // It may have arrived: its reply or its timeout will tell.
+    this.settleOutcome();
+  }
+
+  unwritten(): void {
+    this.settleOutcome();
   }
 
   /** No reply in time. */
@@ -89,9 +106,20 @@ export class OutgoingRequest extends PendingRequest implements OutgoingMessage {
     );
   }
 
-  protected onEnd(): void {
+  protected onEnd(isAnswered: boolean): void {
     clearTimeout(this.timer);
     this.host.ended(this);
+    if (!isAnswered && this.written) {
+      this.isLeft = true;
+      this.host.left(this);
+    }
+  }
+
+  private settleOutcome(): void {
+    this.isOutcomeKnown = true;
+    if (this.isLeft) {
+      this.host.left(this);
+    }
   }
 }
 

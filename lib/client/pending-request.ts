@@ -22,15 +22,25 @@ export interface ReplyHandling {
   packetDeserializer: Deserializer;
 }
 
+const NOTHING = Buffer.alloc(0);
+
+/** The end of a run all of whose values have been given. */
+const ALL_SEEN = { kind: 'c', run: '', seq: 0, packet: false } as const;
+
 /**
  * A request that waits for its reply: `waiting` until the first frame, `streaming` while values come, `ended` after
  * the first frame that ends it, its timeout, or its caller's leaving. Frames that come later are dropped, as are
- * frames seen before and those of an execution that another has superseded.
+ * frames seen before and those of an execution (a run) that another has superseded.
+ *
+ * A second run begins anew, so after values it ends the request with an error. One of a restartable request gives the
+ * same values again: those that were seen are passed over. It must not give fewer.
  */
 export abstract class PendingRequest {
   private run: string | undefined;
   private nextSeq = 0;
   private ended = false;
+  /** The frame that ends it has come. */
+  private answered = false;
   /** Keeps replies in order where a deserializer is asynchronous. */
   private tail: Promise<void> | undefined;
 
@@ -39,10 +49,14 @@ export abstract class PendingRequest {
     readonly pattern: string,
     private readonly handling: ReplyHandling,
     private readonly callback: (packet: ReplyPacket) => void,
+    private readonly restartable: boolean,
   ) {}
 
-  /** Called once, when nothing more will be given to the callback. */
-  protected abstract onEnd(): void;
+  /**
+   * Called once, when nothing more will be given to the callback.
+   * @param isAnswered whether the last reply has come: the other side has done with the request, too
+   */
+  protected abstract onEnd(isAnswered: boolean): void;
 
   /** How many of several values have arrived. */
   get valuesReceived(): number {
@@ -54,17 +68,17 @@ export abstract class PendingRequest {
     if (this.ended) {
       return;
     }
-    if (frame.kind === 'n' || frame.kind === 'c') {
-      const problem = this.follow(frame);
-      if (problem === 'drop') {
-        return;
-      }
-      if (problem) {
-        this.give(() => ({ err: problem, isDisposed: true }));
-        return;
-      }
+    // A server of version 0.1 whose serializer is asynchronous may end several values with such a frame, as a packet.
+    if (this.nextSeq > 0 && frame.kind === 'v' && !frame.packet) {
+      this.receiveWhole(payload);
+      return;
     }
-    this.give(() => this.packetOf(frame, payload));
+    const problem = frame.kind === 'n' || frame.kind === 'c' ? this.follow(frame) : undefined;
+    if (problem === 'drop') {
+      return;
+    }
+    this.answered ||= frame.kind !== 'n';
+    this.give(problem ? () => ({ err: problem, isDisposed: true }) : () => this.packetOf(frame, payload));
   }
 
   /** Ends the request with an error. */
@@ -77,6 +91,20 @@ export abstract class PendingRequest {
     this.end();
   }
 
+  /**
+   * A single value after others: whoever gave those does not say that there is only one, so it comes from another run,
+   * whose first and last value it is.
+   */
+  private receiveWhole(payload: Buffer): void {
+    this.answered = true;
+    const problem = this.restartable
+      ? this.checkCount(payload.length === 0 ? 0 : 1)
+      : this.interrupted('its handler was started again by another instance');
+    this.give(() =>
+      problem ? { err: problem, isDisposed: true } : this.packetOf({ ...ALL_SEEN, id: this.id }, NOTHING),
+    );
+  }
+
   /** Checks a frame against the run and number that are due. */
   private follow(frame: Frame): StreamInterruptedError | 'drop' | undefined {
     if (this.run === undefined) {
@@ -85,21 +113,36 @@ export abstract class PendingRequest {
       if (deliveriesOf(frame.run) < deliveriesOf(this.run)) {
         return 'drop';
       }
-      if (this.nextSeq > 0) {
-        return new StreamInterruptedError(this.pattern, 'its handler was started again by another instance');
+      if (this.nextSeq > 0 && !this.restartable) {
+        return this.interrupted('its handler was started again by another instance');
       }
       this.run = frame.run;
     }
-    if (frame.kind === 'n' && frame.seq < this.nextSeq) {
+    if (frame.kind === 'c') {
+      return this.checkCount(frame.seq);
+    }
+    if (frame.seq < this.nextSeq) {
       return 'drop';
     }
-    if (frame.seq !== this.nextSeq) {
-      return new StreamInterruptedError(this.pattern, 'values are missing');
+    if (frame.seq > this.nextSeq) {
+      return this.interrupted('values are missing');
     }
-    if (frame.kind === 'n') {
-      this.nextSeq++;
-    }
+    this.nextSeq++;
     return undefined;
+  }
+
+  /** Checks how many values there were, by the run that has ended, against those that were given. */
+  private checkCount(count: number): StreamInterruptedError | undefined {
+    if (count > this.nextSeq) {
+      return this.interrupted('values are missing');
+    }
+    return count < this.nextSeq
+      ? this.interrupted('its handler was started again and gave fewer values than before')
+      : undefined;
+  }
+
+  private interrupted(reason: string): StreamInterruptedError {
+    return new StreamInterruptedError(this.pattern, reason);
   }
 
   private packetOf(frame: Frame, payload: Buffer): ReplyPacket | Promise<ReplyPacket> {
@@ -158,7 +201,7 @@ export abstract class PendingRequest {
   private end(): void {
     if (!this.ended) {
       this.ended = true;
-      this.onEnd();
+      this.onEnd(this.answered);
     }
   }
 }

@@ -16,6 +16,8 @@ export class RedisStreamsRecord<T = unknown> {
     readonly headers: MessageHeaders | undefined,
     /** Milliseconds; overrides the client's `timeout`. */
     readonly timeout: number | undefined,
+    /** See `RedisStreamsRecordBuilder.setRestartable()`. */
+    readonly restartable = false,
   ) {}
 }
 
@@ -30,6 +32,7 @@ export function isRecord(value: unknown): value is RedisStreamsRecord {
 export class RedisStreamsRecordBuilder<T = unknown> {
   private headers: MessageHeaders | undefined;
   private timeout: number | undefined;
+  private restartable = false;
 
   constructor(private data?: T) {}
 
@@ -58,7 +61,18 @@ export class RedisStreamsRecordBuilder<T = unknown> {
     return this;
   }
 
+  /**
+   * Says that the handler of this request gives the same values in the same order whenever it runs. When another
+   * instance takes the request over after some values have arrived, the caller gets the rest, without those it has,
+   * where it would get a `StreamInterruptedError` otherwise. It still gets one if the second run ends with fewer values
+   * than the first had given. Means nothing for an event.
+   */
+  setRestartable(restartable = true): this {
+    this.restartable = restartable;
+    return this;
+  }
+
   build(): RedisStreamsRecord<T | undefined> {
-    return new RedisStreamsRecord(this.data, this.headers, this.timeout);
+    return new RedisStreamsRecord(this.data, this.headers, this.timeout, this.restartable);
   }
 }

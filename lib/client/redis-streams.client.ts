@@ -1,38 +1,32 @@
 import { Logger } from '@nestjs/common';
-import { ClientProxy, type Deserializer, type MsPattern, type ReadPacket } from '@nestjs/microservices';
+import { ClientProxy, type Deserializer, type MsPattern } from '@nestjs/microservices';
 import type { Redis } from 'ioredis';
 import type { Observable } from 'rxjs';
-import {
-  ConfigurationError,
-  ConnectionClosedError,
-  PayloadTooLargeError,
-  RedisStreamsError,
-} from '../errors.js';
+import { ConfigurationError, ConnectionClosedError, RedisStreamsError } from '../errors.js';
+import type { RedisStreamsHooks } from '../hooks.js';
 import {
   resolveClientOptions,
   type RedisStreamsClientOptions,
   type ResolvedClientOptions,
 } from '../options.js';
-import { encodeValue } from '../protocol/codec.js';
-import { areHeaders, type MessageHeaders, type OutgoingEntry } from '../protocol/entry.js';
-import { JSON_CODEC } from '../protocol/json.codec.js';
-import { exceeds, payloadBytes, type Payload } from '../protocol/payload.js';
+import type { OutgoingEntry } from '../protocol/entry.js';
 import { NamespaceConnection } from '../redis/namespace-connection.js';
-import { BurstLog } from '../util/burst-log.js';
-import type { Usage } from '../util/shared.js';
-import { settledWithin } from '../util/time.js';
-import { ClientSession } from './client-session.js';
-import type { OutgoingRequest, SendSettings } from './outgoing-request.js';
-import type { ReplyHandling, ReplyPacket } from './pending-request.js';
-import { isRecord } from './record.js';
 import {
   TransportEvents,
   type RedisStreamsEvents,
   type RedisStreamsStatus,
 } from '../redis/transport-events.js';
+import { BurstLog } from '../util/burst-log.js';
 import { isPromise } from '../util/promise.js';
+import type { Usage } from '../util/shared.js';
+import { settledWithin } from '../util/time.js';
+import { ClientSession } from './client-session.js';
+import { EntryComposer, type OutgoingPacket } from './entry-composer.js';
+import type { OutgoingRequest, SendSettings } from './outgoing-request.js';
+import type { ReplyHandling, ReplyPacket } from './pending-request.js';
+import { isRecord } from './record.js';
 
-/** How long `close()` waits for Redis to confirm events that were emitted before. */
+/** How long `close()` waits for Redis to confirm what was emitted or left before. */
 const CLOSE_GRACE_MS = 2_000;
 
 /** From one connect() to the close() after it. */
@@ -42,9 +36,6 @@ interface Attempt {
   /** Set when close() has done its waiting. */
   isOver: boolean;
 }
-
-/** A packet, as Nest's `createPacket` makes it; `metadata` is there from Nest 12.0.4 on. */
-type OutgoingPacket = ReadPacket<unknown> & { metadata?: MessageHeaders };
 
 /**
  * Sends requests to one service and publishes events, over Redis Streams.
@@ -57,6 +48,8 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   private readonly options: ResolvedClientOptions;
   private readonly session: ClientSession;
   private readonly handling: ReplyHandling;
+  private readonly composer: EntryComposer;
+  private readonly newRequestId = (): string => this.session.newRequestId();
   private readonly events: TransportEvents;
   private readonly failures = new BurstLog((line) => this.logger.error(line));
   private readonly publishing = new Set<Promise<void>>();
@@ -78,6 +71,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
       deserializer: this.options.deserializer,
       packetDeserializer: this.deserializer as Deserializer,
     };
+    this.composer = new EntryComposer(this.options, (pattern) => this.normalizePattern(pattern as MsPattern));
     this.session =
       session ??
       new ClientSession(
@@ -98,8 +92,8 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   }
 
   /**
-   * Fails what is pending with a `ConnectionClosedError`, waits up to two seconds for emitted events to be stored, and
-   * disconnects. Never rejects. The next message connects again.
+   * Fails what is pending with a `ConnectionClosedError` and cancels it, waits up to two seconds for that and for
+   * emitted events to be stored, and disconnects. Never rejects. The next message connects again.
    */
   close(): Promise<void> {
     this.closing ??= this.shutDown().finally(() => (this.closing = undefined));
@@ -113,7 +107,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
     }
     this.attempt = undefined;
     this.session.failAll(this, new ConnectionClosedError('Connection closed'));
-    await settledWithin(this.finishPublishing(attempt), CLOSE_GRACE_MS);
+    await settledWithin(this.finish(attempt), CLOSE_GRACE_MS);
     this.failures.close();
     attempt.isOver = true;
     attempt.usage?.release();
@@ -131,6 +125,14 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   /** The ioredis instance for commands. Throws before the client has connected. */
   unwrap<T = Redis>(): T {
     return this.session.namespace.commands.client as T;
+  }
+
+  /**
+   * What the client has to report: `connected`, `lost`, `entriesLost`. Clients of a module share these with its server
+   * and each other.
+   */
+  get hooks(): RedisStreamsHooks {
+    return this.session.namespace.hooks;
   }
 
   /** Listens to the command connection: `ready`, `reconnecting`, `close`. May be called before connecting. */
@@ -154,13 +156,14 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
           service,
           settings: this.settingsFor(packet),
           handling: this.handling,
+          restartable: isRecord(packet.data) && packet.data.restartable,
           callback,
           owner: this,
         });
       }
     };
     try {
-      const content = this.contentOf(packet, true);
+      const content = this.composer.compose(packet, this.newRequestId);
       if (isPromise(content)) {
         content.then(start).catch((error: unknown) => callback({ err: error }));
       } else {
@@ -191,7 +194,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   }
 
   private async publishEvent(packet: OutgoingPacket): Promise<void> {
-    await this.session.publish(await this.contentOf(packet, false), this.settingsFor(packet));
+    await this.session.publish(await this.composer.compose(packet, undefined), this.settingsFor(packet));
   }
 
   private begin(): Attempt {
@@ -217,11 +220,11 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
     this.events.follow();
   }
 
-  private async finishPublishing({ ready }: Attempt): Promise<void> {
+  private async finish({ ready }: Attempt): Promise<void> {
     await ready;
     // emit() goes on from connect() to dispatchEvent() in promises of its own.
     await new Promise((resolve) => setImmediate(resolve));
-    await Promise.allSettled(this.publishing);
+    await Promise.allSettled([...this.publishing, this.session.whenCancelled()]);
   }
 
   private requireService(): string {
@@ -240,62 +243,4 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
       ? { ...this.options, timeout: data.timeout }
       : this.options;
   }
-
-  /** Everything of an entry that does not depend on when it is written. */
-  private contentOf(packet: OutgoingPacket, isRequest: boolean): OutgoingEntry | Promise<OutgoingEntry> {
-    const record = isRecord(packet.data) ? packet.data : undefined;
-    const data: unknown = record ? record.data : packet.data;
-    const pattern = this.routeOf(packet);
-    const headers = mergeHeaders(packet.metadata, record?.headers);
-    if (!this.options.serializer) {
-      return this.makeContent(pattern, data, headers, false);
-    }
-    // A serializer tells a request from an event by its id.
-    const id = isRequest ? this.session.newRequestId() : undefined;
-    const whole = id === undefined ? { ...packet, data } : { ...packet, data, id };
-    const serialized: unknown = this.options.serializer.serialize(whole, { pattern });
-    return isPromise(serialized)
-      ? serialized.then((value: unknown) => ({ ...this.makeContent(pattern, value, headers, true), id }))
-      : { ...this.makeContent(pattern, serialized, headers, true), id };
-  }
-
-  private makeContent(
-    pattern: string,
-    value: unknown,
-    headers: MessageHeaders | undefined,
-    packet: boolean,
-  ): OutgoingEntry {
-    const { codec, maxPayloadBytes } = this.options;
-    const data: Payload = encodeValue(codec, value, `The data for '${pattern}'`);
-    if (exceeds(data, maxPayloadBytes)) {
-      throw new PayloadTooLargeError(pattern, payloadBytes(data), maxPayloadBytes);
-    }
-    return { pattern, data, headers, codec: codec.name === JSON_CODEC.name ? undefined : codec.name, packet };
-  }
-
-  private routeOf(packet: OutgoingPacket): string {
-    const { pattern } = packet as { pattern: unknown };
-    if (typeof pattern === 'string') {
-      return pattern;
-    }
-    if (pattern instanceof RegExp) {
-      throw new ConfigurationError(
-        `The pattern ${String(pattern)} is a regular expression; give a string, number or object.`,
-      );
-    }
-    return this.normalizePattern(pattern as MsPattern);
-  }
-}
-
-function mergeHeaders(
-  metadata: MessageHeaders | undefined,
-  headers: MessageHeaders | undefined,
-): MessageHeaders | undefined {
-  if (!metadata) {
-    return headers;
-  }
-  if (!areHeaders(metadata)) {
-    throw new ConfigurationError("A packet's metadata must be an object whose values are strings.");
-  }
-  return { ...metadata, ...headers };
 }

@@ -5,6 +5,7 @@ import type { Log } from '../redis/log.js';
 import { messageOf } from '../redis/redis-errors.js';
 import { nextEntryId, type StreamBatch } from '../redis/replies.js';
 import { execute } from '../redis/transaction.js';
+import { BurstLog } from '../util/burst-log.js';
 
 /** Entries taken at a time; each may be 1 MiB. */
 const READ_COUNT = 200;
@@ -15,6 +16,9 @@ const TRIM_EVERY_MS = 100;
 
 /** The shortest time that replies are kept for a client that may be gone. */
 const MIN_KEEP_MS = 60_000;
+
+/** It is tried each BLOCK to renew the stream; as long as that fails, one line says so. */
+const RENEWAL_QUIET_MS = 60_000;
 
 const BEGINNING = '0-0';
 
@@ -31,6 +35,7 @@ export class ReplyStream {
   private untrimmed = 0;
   private trimTimer: NodeJS.Timeout | undefined;
   private reader: BlockingReader | undefined;
+  private readonly warnings: BurstLog;
 
   constructor(
     private readonly namespace: NamespaceConnection,
@@ -39,6 +44,7 @@ export class ReplyStream {
     private readonly onFrame: (field: string, payload: Buffer) => void,
   ) {
     this.key = namespace.keys.replies(client);
+    this.warnings = new BurstLog((line) => log.warn(line), RENEWAL_QUIET_MS);
   }
 
   /** Makes the stream where it is missing, and renews its expiry. */
@@ -83,6 +89,7 @@ export class ReplyStream {
     this.trimTimer = undefined;
     this.reader?.close();
     this.reader = undefined;
+    this.warnings.close();
   }
 
   /** Sees to it that replies outlast a request of this timeout, in ms, by as much again. */
@@ -134,8 +141,9 @@ export class ReplyStream {
   private renew(): void {
     if (performance.now() - this.renewedAt >= BLOCK_MS - 100 && this.namespace.commands.isReady) {
       this.ensure().catch((error: unknown) => {
-        this.log.warn(
-          `The reply stream could not be renewed: ${messageOf(error)}; trying again in ${BLOCK_MS} ms`,
+        this.warnings.report(
+          'The reply stream could not be renewed',
+          `The reply stream could not be renewed: ${messageOf(error)}; trying again every ${BLOCK_MS} ms`,
         );
       });
     }

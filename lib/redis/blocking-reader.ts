@@ -63,6 +63,8 @@ export class BlockingReader {
   private isReported = false;
   private isUnblocking = false;
   private readingSince: number | undefined;
+  private lostAt = Number.NEGATIVE_INFINITY;
+  private isClosed = false;
   private watchdog: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: BlockingReaderOptions) {
@@ -73,12 +75,23 @@ export class BlockingReader {
     this.redis.on('close', () => {
       this.connected.shut();
       this.clientId = undefined;
+      if (!this.isClosed) {
+        this.lostAt = performance.now();
+      }
     });
   }
 
   /** Milliseconds since the read that is under way was written; `undefined` where there is none. */
   get readingFor(): number | undefined {
     return this.readingSince === undefined ? undefined : performance.now() - this.readingSince;
+  }
+
+  /**
+   * Whether Redis may still block a read on a connection that was lost, of which it does not know, and give to it what
+   * comes next.
+   */
+  get mayBlockUnseen(): boolean {
+    return performance.now() - this.lostAt < BLOCK_MS + BLOCK_GRACE_MS;
   }
 
   /** Starts the loop; resolves once the first read has been written. */
@@ -101,15 +114,21 @@ export class BlockingReader {
     this.connected.open();
     if (this.loop) {
       const latest = performance.now() + BLOCK_MS + BLOCK_GRACE_MS;
+      let hasEnded: boolean;
       do {
         this.unblock(commands);
-      } while (!(await settledWithin(this.loop, UNBLOCK_EVERY_MS)) && performance.now() < latest);
+        hasEnded = await settledWithin(this.loop, UNBLOCK_EVERY_MS);
+      } while (!hasEnded && performance.now() < latest);
+      if (!hasEnded) {
+        this.lostAt = performance.now();
+      }
     }
     this.close();
   }
 
   /** Ends the loop and the connection at once; a read under way is abandoned. */
   close(): void {
+    this.isClosed = true;
     this.stopping.abort();
     this.connected.open();
     this.firstRead.open();

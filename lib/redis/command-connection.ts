@@ -11,8 +11,8 @@ import { pause, settledWithin } from '../util/time.js';
 export interface ConnectionEvents {
   /** Usable, for the first time or again. What was written to the one before may or may not have arrived. */
   ready: [];
-  /** Lost; ioredis connects again on its own. */
-  lost: [];
+  /** Lost, for this reason; ioredis connects again on its own. */
+  lost: [reason: string];
   /** Closed on purpose. */
   closed: [];
 }
@@ -222,6 +222,6 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
     const reason = this.lastError === undefined ? 'closed by the other side' : messageOf(this.lastError);
     this.lastError = undefined;
     this.log.warn(`Connection to Redis at ${this.factory.address} lost (${reason}); reconnecting`);
-    this.emit('lost');
+    this.emit('lost', reason);
   }
 }

@@ -1,5 +1,6 @@
 import { ConnectError, LayoutMismatchError } from '../errors.js';
 import { RedisStreamsHooks } from '../hooks.js';
+import { BurstLog } from '../util/burst-log.js';
 import { describeError } from '../util/describe-error.js';
 import { Shared } from '../util/shared.js';
 import { RedisClock } from './clock.js';
@@ -23,8 +24,8 @@ export interface NamespaceOptions {
 }
 
 /**
- * One namespace on one Redis: the command connection, the keys and the clock that all clients and the server of a
- * module share. It is open while somebody who opened it has not closed it.
+ * One namespace on one Redis: the command connection, the keys, the clock and the hooks that all clients and the server
+ * of a module share. It is open while somebody who opened it has not closed it.
  *
  * Being open means: connected, the server checked, the layout found right, the clock known. Layout and clock are
  * looked at again after every reconnect and on a timer. A layout that stops fitting is in `mismatch`, which readers
@@ -40,6 +41,7 @@ export class NamespaceConnection extends Shared {
   /** Why the namespace may not be used at present. */
   mismatch: LayoutMismatchError | undefined;
   private readonly connectTimeout: number;
+  private readonly listenerErrors: BurstLog;
   private readonly forgottenListeners = new Set<() => void>();
   private timer: NodeJS.Timeout | undefined;
 
@@ -55,7 +57,17 @@ export class NamespaceConnection extends Shared {
     this.factory = new ConnectionFactory(options.connection);
     this.commands = new CommandConnection(this.factory, options.connectTimeout, log);
     this.keys = new Keys(options.namespace);
+    this.listenerErrors = new BurstLog((line) => log.error(line));
+    this.hooks = new RedisStreamsHooks((error, name) =>
+      this.listenerErrors.report(
+        `Listener of '${name}'`,
+        `A listener of '${name}' failed: ${describeError(error)}`,
+      ),
+    );
+    const { address } = this.factory;
+    this.commands.on('lost', (reason) => this.hooks.report('lost', { address, reason }));
     this.commands.on('ready', () => {
+      this.hooks.report('connected', { address });
       if (this.timer) {
         void this.check();
       }
@@ -100,6 +112,7 @@ export class NamespaceConnection extends Shared {
     clearInterval(this.timer);
     this.timer = undefined;
     this.mismatch = undefined;
+    this.listenerErrors.close();
     this.commands.close();
   }
 

@@ -34,6 +34,42 @@ export function parseEntries(reply: unknown): StreamEntry[] {
   }));
 }
 
+/** Where entries lie in a stream: from the first id to the last, both included. */
+export interface EntryRange {
+  readonly first: string;
+  readonly last: string;
+}
+
+/** What came of adding several entries to a stream at once. */
+export interface AddedEntries {
+  /** The stream's length afterwards; `undefined` where the user may not ask for it. */
+  length: number | undefined;
+  /** Nothing but these entries lies in it. */
+  range: EntryRange;
+}
+
+/** The answer of the script that adds many: length or -1, first id, last id. */
+export function parseAdded(reply: unknown): AddedEntries {
+  const [length, first, last] = reply as [number, string, string];
+  return { length: length < 0 ? undefined : length, range: { first, last } };
+}
+
+/** What came of making room in a full stream. */
+export interface MadeRoom {
+  /** Whether there is room now. */
+  hasRoom: boolean;
+  /** How many entries were cut. */
+  cut: number;
+  /** Whether anybody may have needed what was cut. */
+  isNeeded: boolean;
+}
+
+/** The answer of the script that makes room: entries cut, or -1 where none may be; whether the stream is needed. */
+export function parseMadeRoom(reply: unknown): MadeRoom {
+  const [cut, isNeeded] = reply as [number, number];
+  return { hasRoom: cut >= 0, cut: Math.max(cut, 0), isNeeded: isNeeded === 1 };
+}
+
 /** The answer of TIME, in milliseconds. */
 export function parseTime(reply: readonly (string | number)[]): number {
   return Number(reply[0]) * 1000 + Number(reply[1]) / 1000;

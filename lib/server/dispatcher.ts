@@ -55,6 +55,7 @@ export class Dispatcher {
   readonly requests: RequestRunner;
   private readonly events: EventRunner;
   private readonly inbox: string;
+  private isClosed = false;
 
   constructor(private readonly deps: DispatcherDeps) {
     const { options, namespace, instance, reporter, replies, settlement, retries, deadLetters } = deps;
@@ -97,8 +98,14 @@ export class Dispatcher {
   /** Takes what a read has brought. */
   takeBatches(batches: StreamBatch[]): void {
     for (const { stream, entries } of batches) {
+      const lane = this.laneOf(stream);
+      // The same text as everywhere else: what is compared for every entry is then the same object.
+      const known = lane === this.requestLane ? this.inbox : stream;
       for (const entry of entries) {
-        this.accept(stream, entry);
+        const delivery = this.open(known, entry);
+        if (delivery) {
+          lane.push(delivery);
+        }
       }
     }
   }
@@ -156,7 +163,12 @@ export class Dispatcher {
   }
 
   laneOf(stream: string): Lane {
-    return stream === this.inbox ? this.requestLane : this.eventLane;
+    return this.isInbox(stream) ? this.requestLane : this.eventLane;
+  }
+
+  /** Whether a stream is the service's inbox, and not a topic. */
+  isInbox(stream: string): boolean {
+    return stream === this.inbox;
   }
 
   /** Resolves when nothing runs or waits to run. */
@@ -174,8 +186,9 @@ export class Dispatcher {
     );
   }
 
-  /** Ends what still runs, without a result, and drops what waits to run: it stays pending. */
+  /** Ends what still runs, without a result, and starts nothing more: it stays pending. */
   revokeRunning(reason: Error): void {
+    this.isClosed = true;
     this.requestLane.clear();
     this.eventLane.clear();
     for (const execution of [...this.requests.executions, ...this.events.executions]) {
@@ -184,7 +197,10 @@ export class Dispatcher {
   }
 
   private readonly start = (delivery: Delivery, lane: Lane): void => {
-    if (delivery.fault) {
+    if (delivery.isLost || this.isClosed) {
+      // Taken over by another meanwhile, or to be handed over.
+      lane.release();
+    } else if (delivery.fault) {
       this.refuse(delivery, { reason: 'malformed', error: delivery.fault }, lane);
     } else if (this.isExhausted(delivery)) {
       // The delivery that its count was raised for does not take place.
@@ -236,7 +252,7 @@ export class Dispatcher {
   /** An entry of the inbox that nobody waits for is an event for this service alone, or a request that is replayed. */
   private eventHandlers({ entry, isInbox }: Delivery): readonly EventHandler[] {
     const request = isInbox ? this.requestHandler(entry.pattern) : undefined;
-    const asEvent = request && [{ handle: request, retry: this.deps.options.retry }];
+    const asEvent = request && [{ handle: request, retry: this.deps.options.retry, isForRequests: true }];
     const handlers = this.deps.handlers.event(entry.pattern);
     return (entry.id === undefined ? (handlers ?? asEvent) : (asEvent ?? handlers)) ?? [];
   }

@@ -63,6 +63,12 @@ export class EventExecution extends Execution {
     return this.failures;
   }
 
+  /** An `ack()` that comes after this says nothing: the event may be under way again. */
+  override end(): void {
+    this.acknowledged = undefined;
+    super.end();
+  }
+
   private async handle(
     place: number,
     handler: EventHandler,
@@ -83,7 +89,8 @@ export class EventExecution extends Execution {
         throw verdict.error;
       }
     } catch (error) {
-      this.failures.push({ handler: place, error });
+      // What it has said by its context counts, though it throws besides.
+      this.failures.push({ handler: place, error: verdict.error ?? error });
     }
   }
 

@@ -5,6 +5,8 @@ import type { RetryOptions } from '../options.js';
 export interface EventHandler {
   handle: MessageHandler;
   retry: Required<RetryOptions>;
+  /** It is a message handler, called for a request that nobody waits for: it knows nothing of acknowledging. */
+  isForRequests?: boolean;
 }
 
 /**

@@ -1,8 +1,8 @@
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
-import { commandFailure, isNoGroup, messageOf } from '../redis/redis-errors.js';
+import { commandFailure, messageOf, whereGroupIs } from '../redis/redis-errors.js';
 import { orphan } from '../redis/scripts/orphan.js';
 import { forgetInstance, retireConsumers } from '../redis/scripts/retire.js';
-import { sweep } from '../redis/scripts/sweep.js';
+import { sweep, type DeadInstance } from '../redis/scripts/sweep.js';
 import { announceOrphans } from './control-stream.js';
 import type { Lease } from './lease.js';
 import type { Reporter } from './reporter.js';
@@ -28,7 +28,6 @@ export class Sweeper {
   private timer: NodeJS.Timeout | undefined;
   private sweeping: Promise<void> | undefined;
   private isClosed = false;
-  private readonly reported = new Set<string>();
 
   constructor(private readonly deps: SweeperDeps) {}
 
@@ -77,17 +76,16 @@ export class Sweeper {
       return;
     }
     for (const instance of dead) {
-      if (instance !== id && !this.isClosed) {
+      if (instance.id !== id && !this.isClosed) {
         await this.bury(instance);
       }
     }
     for (const stream of orphaned) {
-      this.deps.onOrphans(stream);
-      await announceOrphans(namespace, service, stream);
+      await this.tellOf(stream);
     }
   }
 
-  private async bury(instance: string): Promise<void> {
+  private async bury({ id: instance, isKnown }: DeadInstance): Promise<void> {
     const { namespace, reporter } = this.deps;
     const { service } = reporter.instance;
     const instances = namespace.keys.instances(service);
@@ -102,26 +100,20 @@ export class Sweeper {
       }
       if (moved > 0) {
         entries += moved;
-        this.deps.onOrphans(stream);
-        await announceOrphans(namespace, service, stream);
+        await this.tellOf(stream);
       }
     }
-    this.reportDeath(instance, entries);
+    // It is looked after for some time; that it died is said once, by whoever found it.
+    if (!isKnown || entries > 0) {
+      this.reportDeath(instance, entries);
+    }
     if (await this.retire(streams, lease, instance)) {
-      const { client } = namespace.commands;
-      if (await forgetInstance(client, { instances, lease }, instance)) {
-        this.reported.delete(instance);
-      }
+      await forgetInstance(namespace.commands.client, { instances, lease }, instance);
     }
   }
 
-  /** It is looked after for some time; that it died is said once, unless more of its entries turn up. */
   private reportDeath(instance: string, entries: number): void {
     const { hooks, warnings, instance: self } = this.deps.reporter;
-    if (this.reported.has(instance) && entries === 0) {
-      return;
-    }
-    this.reported.add(instance);
     hooks.report('instanceDied', { service: self.service, instance, entries });
     warnings.report(
       'Dead instances',
@@ -145,34 +137,35 @@ export class Sweeper {
   ): Promise<number | undefined> {
     const { namespace, reporter, aloneFrom } = this.deps;
     const { client } = namespace.commands;
-    try {
-      return await orphan(client, keys, reporter.instance.service, instance, aloneFrom, 'died');
-    } catch (error) {
-      if (isNoGroup(error)) {
-        return 0;
-      }
-      throw error;
-    }
+    const { service } = reporter.instance;
+    const moved = await whereGroupIs(async () => ({
+      count: await orphan(client, keys, service, instance, aloneFrom, 'died'),
+    }));
+    return moved ? moved.count : 0;
   }
 
   private async retire(streams: readonly string[], lease: string, instance: string): Promise<boolean> {
     const { namespace, reporter } = this.deps;
+    const { client } = namespace.commands;
     let isGone = true;
     for (const stream of streams) {
-      try {
-        isGone =
-          (await retireConsumers(
-            namespace.commands.client,
-            { stream, lease },
-            reporter.instance.service,
-            instance,
-          )) && isGone;
-      } catch (error) {
-        if (!isNoGroup(error)) {
-          throw error;
-        }
-      }
+      const { service } = reporter.instance;
+      const isRetired = await whereGroupIs(() =>
+        retireConsumers(client, { stream, lease }, service, instance),
+      );
+      isGone = (isRetired ?? true) && isGone;
     }
     return isGone;
+  }
+
+  /** Others need to know, too: this instance may be full. What they are not told, they find when they sweep. */
+  private async tellOf(stream: string): Promise<void> {
+    const { namespace, reporter, onOrphans } = this.deps;
+    onOrphans(stream);
+    try {
+      await announceOrphans(namespace, reporter.instance.service, stream);
+    } catch (error) {
+      reporter.warnings.report('Sweep', `Orphans could not be announced: ${messageOf(error)}`);
+    }
   }
 }

@@ -1,4 +1,4 @@
-/** Lines that say the same within this time are counted, not repeated. */
+/** Lines that say the same within this time are counted, not repeated; for what may happen many times a second. */
 const QUIET_MS = 5_000;
 
 interface Burst {
@@ -11,7 +11,11 @@ interface Burst {
 export class BurstLog {
   private readonly bursts = new Map<string, Burst>();
 
-  constructor(private readonly write: (line: string) => void) {}
+  /** @param quietMs how long a burst is: longer than the pause between two lines that are to count as one */
+  constructor(
+    private readonly write: (line: string) => void,
+    private readonly quietMs = QUIET_MS,
+  ) {}
 
   /** @param kind what makes lines alike; must come from a bounded set */
   report(kind: string, line: string): void {
@@ -22,7 +26,7 @@ export class BurstLog {
       return;
     }
     this.write(line);
-    const timer = setTimeout(() => this.end(kind), QUIET_MS);
+    const timer = setTimeout(() => this.end(kind), this.quietMs);
     timer.unref();
     this.bursts.set(kind, { suppressed: 0, last: line, timer });
   }

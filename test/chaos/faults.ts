@@ -68,6 +68,16 @@ const halfOpen: FaultKind['run'] = async ({ member, target, lasts }) => {
 /** Every fault, by name. */
 export const FAULTS = {
   'kill server': { on: 'server', lasts: leases(0, 1), outage: 'nobody', run: killAndReplace },
+  /** A machine that is gone: Redis goes on writing to the connections of a process that is dead. */
+  'lose server': {
+    on: 'server',
+    lasts: leases(0, 1),
+    outage: 'nobody',
+    run: (hit) => {
+      hit.member.proxy.abandon();
+      return killAndReplace(hit);
+    },
+  },
   'kill client': { on: 'client', lasts: leases(0, 1), outage: 'nobody', run: killAndReplace },
   'restart server': {
     on: 'server',

@@ -56,7 +56,8 @@ const ROLLING_LANE: Lane = { faults: ['restart server'], pause: [500, 1_500], in
 export const SCENARIOS = {
   'servers-killed': {
     proves: 'what a killed instance held is handled by another',
-    lanes: [{ faults: ['kill server'], pause: [300, 1_500] }],
+    lanes: [{ faults: ['kill server', 'lose server'], pause: [300, 1_500] }],
+    cast: PATIENT,
     seconds: 15,
   },
   'clients-killed': {

@@ -92,6 +92,7 @@ test("a reply past the server's maxPayloadBytes is an error at the caller, at on
 
 test('events into a topic that is full fail with a StreamFullError, nothing is cut, and it works again when drained', async () => {
   const client = connect({ connection: redis.url, maxLength: 10 });
+  await inspect.xgroup('CREATE', TOPIC, 'slow', '0', 'MKSTREAM');
   for (let i = 0; i < 10; i++) {
     await inspect.xadd(TOPIC, '*', 'pattern', 'noted', 'data', String(i));
   }
@@ -114,6 +115,7 @@ test('events into a topic that is full fail with a StreamFullError, nothing is c
 
 test('a full topic does not keep others from being published to', async () => {
   const client = connect({ connection: redis.url, maxLength: 1 });
+  await inspect.xgroup('CREATE', TOPIC, 'slow', '0', 'MKSTREAM');
   await inspect.xadd(TOPIC, '*', 'pattern', 'noted', 'data', '0');
   await eventually(
     async () => (await errorOf(lastValueFrom(client.emit('noted', 1)))) instanceof StreamFullError,

@@ -81,6 +81,23 @@ export class RunningScript {
     }
   }
 
+  get pid(): number {
+    if (this.child.pid === undefined) {
+      throw new Error('The process could not be started');
+    }
+    return this.child.pid;
+  }
+
+  /** Calls back when the process has ended. */
+  onEnd(listener: () => void): void {
+    this.child.once('exit', listener);
+  }
+
+  /** Sends a signal, and does not wait for what comes of it. */
+  signal(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+
   get hasEnded(): boolean {
     return this.child.exitCode !== null || this.child.signalCode !== null;
   }
@@ -89,11 +106,6 @@ export class RunningScript {
   get ending(): string {
     const { signalCode, exitCode } = this.child;
     return signalCode ? `signal ${signalCode}` : `code ${exitCode}`;
-  }
-
-  /** Sends a signal to this process alone. */
-  signal(signal: NodeJS.Signals): void {
-    this.child.kill(signal);
   }
 
   /** Sends a signal, and waits for the process to end. */

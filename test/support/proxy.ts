@@ -26,6 +26,8 @@ export class Proxy {
   private isRefusing = false;
   private isParted = false;
   private delayMs = 0;
+  private heldDirection: Direction | undefined;
+  private held: (() => void)[] = [];
   private accepted = 0;
 
   private constructor(
@@ -102,6 +104,30 @@ export class Proxy {
     const link = links[index % links.length];
     if (link) {
       link.isFrozen = true;
+    }
+  }
+
+  /**
+   * Breaks the clients off, and leaves the connections to Redis open, as when a machine is gone, or a firewall forgot a
+   * connection: Redis knows nothing of it, and goes on writing to them.
+   */
+  abandon(): void {
+    for (const link of this.links) {
+      link.isFrozen = true;
+      link.client.destroy();
+    }
+  }
+
+  /** Keeps back all that goes in one direction, until `letGo()`. */
+  hold(direction: Direction): void {
+    this.heldDirection = direction;
+  }
+
+  /** Passes on what was held back. */
+  letGo(): void {
+    this.heldDirection = undefined;
+    for (const pass of this.held.splice(0)) {
+      pass();
     }
   }
 
@@ -227,6 +253,10 @@ export class Proxy {
 
   private pass(link: Link, to: Socket, direction: Direction, chunk: Buffer): void {
     if (link.isFrozen || link.isCut || to.destroyed) {
+      return;
+    }
+    if (this.heldDirection === direction) {
+      this.held.push(() => this.pass(link, to, direction, chunk));
       return;
     }
     const cut = this.cutFor(link, direction);

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { parseAdded, type AddedEntries } from '../replies.js';
 import { Script } from './script.js';
 
 /**
@@ -8,10 +9,11 @@ import { Script } from './script.js';
  * ARGV[1] the number of fields and values that all entries share, then these
  * ARGV    the number of fields that each entry has for itself, then their names
  * ARGV    for each entry, the values of these fields
- * Returns the stream's length afterwards; -1 where the user may not ask for it
+ * Returns the stream's length afterwards, or -1 where the user may not ask for it; the first and the last entry's id
  *
  * A script because one command costs ioredis far less than many, and because the reader wakes only when it ends, and
  * so gets full batches. What is the same in all entries is sent once: every argument is work in ioredis and in Redis.
+ * No other entry can come in between, so that first and last id say where all of them lie.
  * What refuses an XADD (OOM, READONLY, WRONGTYPE) refuses the first one, and so all of them.
  */
 const ADD_MANY = new Script(`
@@ -22,6 +24,7 @@ end
 local shared = tonumber(ARGV[1])
 local own = tonumber(ARGV[2 + shared])
 local entry = {}
+local first, last
 for i = 1, shared do
   entry[i] = ARGV[1 + i]
 end
@@ -32,10 +35,11 @@ for at = 3 + shared + own, #ARGV, own do
   for i = 1, own do
     entry[shared + 2 * i] = ARGV[at + i - 1]
   end
-  redis.call('XADD', KEYS[1], '*', unpack(entry))
+  last = redis.call('XADD', KEYS[1], '*', unpack(entry))
+  first = first or last
   length = length and length + 1
 end
-return length or -1
+return {length or -1, first, last}
 `);
 
 /**
@@ -46,14 +50,14 @@ export async function loadAddMany(redis: Redis): Promise<void> {
   await ADD_MANY.load(redis);
 }
 
-/** Runs the script; resolves to the stream's length, or -1. */
-export function addMany(
+/** Runs the script. */
+export async function addMany(
   redis: Redis,
   stream: string,
   shared: readonly string[],
   ownFields: readonly string[],
   values: readonly (string | Buffer)[],
-): Promise<number> {
+): Promise<AddedEntries> {
   const args = [String(shared.length), ...shared, String(ownFields.length), ...ownFields, ...values];
-  return ADD_MANY.run(redis, [stream], args) as Promise<number>;
+  return parseAdded(await ADD_MANY.run(redis, [stream], args));
 }

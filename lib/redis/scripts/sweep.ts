@@ -10,6 +10,7 @@ export const ORPHANS_MARK = '~';
  *
  * KEYS[1] sweep   KEYS[2] instances   KEYS[3] cancelled
  * ARGV[1] this instance   ARGV[2] milliseconds until the next sweep   ARGV[3] what the keys of leases begin with
+ * Returns names, and behind each the lease: '' where there is none
  *
  * Where Redis is out of memory the turn cannot be taken, and the sweep is done without: twice does no harm.
  */
@@ -24,15 +25,23 @@ for _, name in ipairs(redis.call('HKEYS', KEYS[2])) do
   local lease = string.sub(name, 1, 1) ~= '${ORPHANS_MARK}' and redis.call('GET', ARGV[3] .. name)
   if not lease or lease == '${TAKEN}' then
     found[#found + 1] = name
+    found[#found + 1] = lease or ''
   end
 end
 return found
 `);
 
+/** An instance that is not there any more. */
+export interface DeadInstance {
+  id: string;
+  /** It was found before, or has left: it is only looked after, until nothing can be given to it any more. */
+  isKnown: boolean;
+}
+
 /** What a sweep has found. */
 export interface SweepFindings {
   /** Instances without a lease. */
-  dead: string[];
+  dead: DeadInstance[];
   /** Streams whose entries wait to be taken over. */
   orphaned: string[];
 }
@@ -49,11 +58,12 @@ export async function sweep(
     [instance, String(intervalMs), keys.leases],
   )) as string[];
   const findings: SweepFindings = { dead: [], orphaned: [] };
-  for (const name of found) {
+  for (let i = 0; i + 1 < found.length; i += 2) {
+    const name = found[i]!;
     if (name.startsWith(ORPHANS_MARK)) {
       findings.orphaned.push(name.slice(ORPHANS_MARK.length));
     } else {
-      findings.dead.push(name);
+      findings.dead.push({ id: name, isKnown: found[i + 1] === TAKEN });
     }
   }
   return findings;

@@ -5,21 +5,22 @@ import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservice
 import {
   RedisStreamsContext,
   RedisStreamsServer,
+  RetryLater,
   type RedisStreamsServerOptions,
 } from '../../../lib/index.js';
+import type { Task } from '../tasks.js';
 
-/** What a message says its handler is to do. */
-export interface Task {
-  name: string;
-  /** `end`, at once or after `ms`; `hang`; `die`; `fail`. */
-  then: 'end' | 'hang' | 'die' | 'fail';
-  ms?: number;
-}
-
-/** An instance of a service that does what its messages say, and says what it does: `started <name>`, `ended <name>`. */
+/**
+ * An instance of a service that does what its messages say, and tells what happens: `started <name> <delivery>`,
+ * `ended <name>`, `aborted <name> <reason>`, `hook <report> <details>`. SIGUSR2 closes it, and nothing else: whether
+ * the process ends then is up to what is left in it.
+ */
 async function carryOut({ name, then, ms = 0 }: Task, context: RedisStreamsContext): Promise<string> {
   say(`started ${name} ${context.deliveryCount}`);
   context.signal.addEventListener('abort', () => say(`aborted ${name} ${String(context.signal.reason)}`));
+  if (ms > 0 && then !== 'later') {
+    await new Promise((resolve) => setTimeout(resolve, ms));
+  }
   switch (then) {
     case 'die':
       process.kill(process.pid, 'SIGKILL');
@@ -28,10 +29,9 @@ async function carryOut({ name, then, ms = 0 }: Task, context: RedisStreamsConte
       return new Promise(() => undefined);
     case 'fail':
       throw new Error(`${name} fails`);
+    case 'later':
+      throw new RetryLater(ms);
     case 'end':
-      if (ms > 0) {
-        await new Promise((resolve) => setTimeout(resolve, ms));
-      }
       say(`ended ${name}`);
       return `${name} by ${process.pid}`;
   }
@@ -57,10 +57,13 @@ function say(line: string): void {
 }
 
 const options = JSON.parse(process.argv[2]!) as RedisStreamsServerOptions;
-const app = await NestFactory.createMicroservice(TaskModule, {
-  strategy: new RedisStreamsServer(options),
-  logger: ['warn', 'error'],
+const server = new RedisStreamsServer(options);
+for (const name of ['instanceDied', 'fenced', 'retried', 'deadLettered', 'lost', 'connected'] as const) {
+  server.hooks.on(name, (report) => say(`hook ${name} ${JSON.stringify(report)}`));
+}
+const app = await NestFactory.createMicroservice(TaskModule, { strategy: server, logger: ['warn', 'error'] });
+process.once('SIGUSR2', () => {
+  void app.close().then(() => say('closed'));
 });
-app.enableShutdownHooks();
 await app.listen();
 say('listening');

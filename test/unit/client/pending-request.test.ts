@@ -9,21 +9,24 @@ import { JSON_CODEC } from '../../../lib/protocol/json.codec.js';
 const FIRST = runId(1, 'a');
 const SECOND = runId(2, 'b');
 
-/** Writes down what its caller is given, and how often it ended. */
+/** Writes down what its caller is given, how often it ended, and whether it was answered then. */
 class Recorded extends PendingRequest {
   ends = 0;
+  isAnswered: boolean | undefined;
 
-  protected override onEnd(): void {
+  protected override onEnd(isAnswered: boolean): void {
     this.ends++;
+    this.isAnswered = isAnswered;
   }
 }
 
 interface Handling {
   deserializer?: Deserializer['deserialize'];
   codec?: Codec;
+  restartable?: boolean;
 }
 
-function pending({ deserializer, codec = JSON_CODEC }: Handling = {}) {
+function pending({ deserializer, codec = JSON_CODEC, restartable = false }: Handling = {}) {
   const packets: ReplyPacket[] = [];
   const request = new Recorded(
     'id',
@@ -34,6 +37,7 @@ function pending({ deserializer, codec = JSON_CODEC }: Handling = {}) {
       packetDeserializer: { deserialize: (value: unknown) => value },
     },
     (packet) => packets.push(packet),
+    restartable,
   );
   return {
     request,
@@ -251,11 +255,149 @@ describe('executions', () => {
     expect(packets).toMatchObject([{ response: 'a' }, { err: undefined, isDisposed: true }]);
   });
 
-  test('a single value or an error ends the request whichever execution it comes from', () => {
+  test('one that ends with a single value after values is an error too: it would be the first of them again', () => {
     const { receive, packets } = pending();
     receive(next(0, FIRST), 'a');
-    receive('vid', 'whole');
-    expect(packets[1]).toMatchObject({ response: 'whole', isDisposed: true });
+    receive('vid', 'a');
+    expect(packets[1]!.err).toBeInstanceOf(StreamInterruptedError);
+    expect(packets).toHaveLength(2);
+  });
+
+  test('an error ends the request whichever execution it comes from', () => {
+    const { receive, packets } = pending();
+    receive(next(0, SECOND), 'a');
+    receive('eid', 'no');
+    expect(packets[1]).toMatchObject({ err: 'no', isDisposed: true });
+  });
+});
+
+describe('a restartable request', () => {
+  test('goes on with a second execution after the values that it has', () => {
+    const { receive, packets, values, request } = pending({ restartable: true });
+    receive(next(0), 'a');
+    receive(next(1), 'b');
+    for (const [seq, value] of ['a', 'b', 'c'].entries()) {
+      receive(next(seq, SECOND), value);
+    }
+    receive(complete(3, SECOND));
+    expect(values()).toEqual(['a', 'b', 'c']);
+    expect(packets.at(-1)).toEqual({ err: undefined, response: undefined, isDisposed: true });
+    expect([request.valuesReceived, request.ends]).toEqual([3, 1]);
+  });
+
+  test('goes on with a third one, and one that had got less far', () => {
+    const { receive, values, packets } = pending({ restartable: true });
+    const third = runId(3, 'c');
+    receive(next(0), 'a');
+    receive(next(1), 'b');
+    receive(next(0, SECOND), 'a');
+    receive(next(0, third), 'a');
+    receive(next(1, third), 'b');
+    receive(next(2, third), 'c');
+    receive(complete(3, third));
+    expect(values()).toEqual(['a', 'b', 'c']);
+    expect(packets.at(-1)!.err).toBeUndefined();
+  });
+
+  test('drops what a superseded execution still sends', () => {
+    const { receive, values, packets } = pending({ restartable: true });
+    receive(next(0), 'a');
+    receive(next(0, SECOND), 'a');
+    receive(next(1), 'old');
+    receive(complete(2), 'old');
+    receive(next(1, SECOND), 'b');
+    receive(complete(2, SECOND));
+    expect(values()).toEqual(['a', 'b']);
+    expect(packets).toHaveLength(3);
+  });
+
+  test('may end with exactly the values that it has', () => {
+    const { receive, packets } = pending({ restartable: true });
+    receive(next(0), 'a');
+    receive(complete(1, SECOND));
+    expect(packets).toMatchObject([{ response: 'a' }, { err: undefined, isDisposed: true }]);
+  });
+
+  test('takes a single value for the one that it has', () => {
+    const { receive, packets, values, request } = pending({ restartable: true });
+    receive(next(0), 'a');
+    receive('vid', 'a');
+    expect(values()).toEqual(['a']);
+    expect(packets.at(-1)).toMatchObject({ err: undefined, isDisposed: true });
+    expect([packets.length, request.ends, request.isAnswered]).toEqual([2, 1, true]);
+  });
+
+  test('tells the deserializer of the end that a single value is', () => {
+    const seen: unknown[] = [];
+    const { receive } = pending({
+      restartable: true,
+      deserializer: (packet: ReplyPacket) => {
+        seen.push(packet);
+        return packet;
+      },
+    });
+    receive(next(0), 'a');
+    receive('vid', 'a');
+    expect(seen[1]).toEqual({ id: 'id', isDisposed: true });
+  });
+
+  test.each([
+    ['completes early', complete(1, SECOND), undefined],
+    ['completes with nothing', complete(0, SECOND), undefined],
+    ['ends with a single value', 'vid', 'a'],
+    ['ends without a value', 'vid', undefined],
+  ])(
+    'is interrupted by a second execution that %s: what was given was not its answer',
+    (_, field, payload) => {
+      const { receive, packets, request } = pending({ restartable: true });
+      receive(next(0), 'a');
+      receive(next(1), 'b');
+      receive(field, payload);
+      expect(packets.at(-1)!.err).toBeInstanceOf(StreamInterruptedError);
+      expect(String(packets.at(-1)!.err)).toContain('gave fewer values than before');
+      expect([packets.length, request.ends]).toEqual([3, 1]);
+    },
+  );
+
+  test('is interrupted by a gap, as any other', () => {
+    const { receive, packets } = pending({ restartable: true });
+    receive(next(0), 'a');
+    receive(next(2, SECOND), 'c');
+    expect(String(packets.at(-1)!.err)).toContain('values are missing');
+  });
+});
+
+describe('whether it was answered when it ended', () => {
+  test.each([
+    ['a value', ['vid'], true],
+    ['an error', ['eid'], true],
+    ['its completion', [next(0), complete(1)], true],
+    ['a completion that tells of missing values', [next(0), complete(2)], true],
+    ['a gap', [next(1)], false],
+    ['a second execution', [next(0), next(0, SECOND)], false],
+  ])('by %s', (_, fields, isAnswered) => {
+    const { receive, request } = pending();
+    for (const field of fields) {
+      receive(field, 'x');
+    }
+    expect([request.ends, request.isAnswered]).toEqual([1, isAnswered]);
+  });
+
+  test('by its caller or a failure, it was not', () => {
+    const left = pending();
+    left.receive(next(0), 'a');
+    left.request.abandon();
+    const failed = pending();
+    failed.request.fail(new Error('timeout'));
+    expect([left.request.isAnswered, failed.request.isAnswered]).toEqual([false, false]);
+  });
+
+  test('by its caller, while the last reply is still being deserialized, it was', async () => {
+    const { receive, request } = pending({ deserializer: () => new Promise(() => undefined) });
+    receive('vid', 'a');
+    await settle();
+    request.abandon();
+    expect([request.ends, request.isAnswered]).toEqual([1, true]);
   });
 });
 

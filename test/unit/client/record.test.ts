@@ -2,10 +2,14 @@ import { expect, test } from '@jest/globals';
 import { RedisStreamsRecord, RedisStreamsRecordBuilder } from '../../../lib/client/record.js';
 import { ConfigurationError } from '../../../lib/errors.js';
 
-test('a record has the data, headers and timeout that it was built with', () => {
-  const record = new RedisStreamsRecordBuilder([1]).setHeaders({ tenant: 'a' }).setTimeout(500).build();
+test('a record has the data, headers and settings that it was built with', () => {
+  const record = new RedisStreamsRecordBuilder([1])
+    .setHeaders({ tenant: 'a' })
+    .setTimeout(500)
+    .setRestartable()
+    .build();
   expect(record).toBeInstanceOf(RedisStreamsRecord);
-  expect(record).toEqual({ data: [1], headers: { tenant: 'a' }, timeout: 500 });
+  expect(record).toEqual({ data: [1], headers: { tenant: 'a' }, timeout: 500, restartable: true });
 });
 
 test('all of it may be left out, and data may be set later', () => {
@@ -13,7 +17,11 @@ test('all of it may be left out, and data may be set later', () => {
     data: undefined,
     headers: undefined,
     timeout: undefined,
+    restartable: false,
   });
+  expect(new RedisStreamsRecordBuilder().setRestartable().setRestartable(false).build().restartable).toBe(
+    false,
+  );
   expect(new RedisStreamsRecordBuilder<number>().setData(5).build().data).toBe(5);
 });
 
@@ -28,8 +36,8 @@ test('headers are copied, and a later call replaces them', () => {
 test('a record that was built does not change with its builder', () => {
   const builder = new RedisStreamsRecordBuilder(1).setTimeout(5);
   const record = builder.build();
-  builder.setData(2).setTimeout(6).setHeaders({ a: 'b' });
-  expect(record).toEqual({ data: 1, headers: undefined, timeout: 5 });
+  builder.setData(2).setTimeout(6).setHeaders({ a: 'b' }).setRestartable();
+  expect(record).toEqual({ data: 1, headers: undefined, timeout: 5, restartable: false });
 });
 
 test.each([null, 'a', ['a'], { a: 1 }, JSON.parse('{"__proto__":"x"}')])(

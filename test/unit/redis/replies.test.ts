@@ -4,8 +4,10 @@ import {
   infoField,
   isEarlier,
   nextEntryId,
+  parseAdded,
   parseDeadLetterOutcome,
   parseEntries,
+  parseMadeRoom,
   parsePendingIds,
   parseReplayOutcome,
   parseStreams,
@@ -127,6 +129,20 @@ describe('XPENDING with a range', () => {
   test('nothing pending', () => {
     expect(parsePendingIds([])).toEqual([]);
     expect(parsePendingIds(null)).toEqual([]);
+  });
+});
+
+describe('our scripts', () => {
+  test('many entries added, with and without the right to know the length', () => {
+    const range = { first: '1-0', last: '1-4' };
+    expect(parseAdded([5, '1-0', '1-4'])).toEqual({ length: 5, range });
+    expect(parseAdded([-1, '1-0', '1-4'])).toEqual({ length: undefined, range });
+  });
+
+  test('room made, found, and refused', () => {
+    expect(parseMadeRoom([3, 1])).toEqual({ hasRoom: true, cut: 3, isNeeded: true });
+    expect(parseMadeRoom([0, 0])).toEqual({ hasRoom: true, cut: 0, isNeeded: false });
+    expect(parseMadeRoom([-1, 1])).toEqual({ hasRoom: false, cut: 0, isNeeded: true });
   });
 });
 
