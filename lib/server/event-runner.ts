@@ -52,7 +52,6 @@ export class EventRunner {
     const handlers = this.deps.handlersOf(delivery);
     if (handlers.length === 0) {
       await this.refuse(delivery);
-      lane.release();
       return;
     }
     const isManual = acknowledge === 'manual' && !handlers.some(({ isForRequests }) => isForRequests);
