@@ -239,8 +239,8 @@ export class Worker {
         ...this.intake.readers.map((reader) => reader.stop(namespace.commands)),
       ]);
       await this.waitForHandlers(orphansTaken, handlersWithin);
-      // Until now it may have brought cancellations.
-      await this.control.reader.stop(namespace.commands);
+      // Until now it may have brought cancellations. A read of it that is abandoned takes nothing from anybody.
+      this.control.reader.close();
       this.retries.close();
       this.dispatcher.revokeRunning(
         new ConnectionClosedError('The server is closing and has waited for its handlers long enough.'),
