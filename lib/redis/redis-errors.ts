@@ -25,7 +25,22 @@ export function isReplyError(error: unknown): error is Error {
 
 /** The first word of an error that Redis answered with, such as `NOGROUP`; `''` for any other error. */
 export function errorWord(error: unknown): string {
-  return isReplyError(error) ? (error.message.split(' ', 1)[0] ?? '') : '';
+  return isReplyError(error) ? (error.message.replace(RAISED_IN_SCRIPT, '').split(' ', 1)[0] ?? '') : '';
+}
+
+/** What Redis 6.2 puts before the error of a command that a script called; 7.0 leaves it as it is. */
+const RAISED_IN_SCRIPT = /^ERR Error running script \(call to \w+\): (?:@user_script: ?\d+: )*-?/;
+
+/** What a command on a consumer group gives; `undefined` where the group, or its stream, is gone: nothing is anybody's then. */
+export async function whereGroupIs<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (isNoGroup(error)) {
+      return undefined;
+    }
+    throw error;
+  }
 }
 
 /** The stream or its consumer group is gone. */

@@ -18,6 +18,7 @@ const MAX_AT_ONCE = 100;
  */
 export class CallerWatch {
   private readonly missingSince = new Map<string, number>();
+  private next = 0;
 
   constructor(
     private readonly namespace: NamespaceConnection,
@@ -33,7 +34,7 @@ export class CallerWatch {
         const known = clients.get(execution.client);
         if (known) {
           known.push(execution);
-        } else if (clients.size < MAX_AT_ONCE) {
+        } else {
           clients.set(execution.client, [execution]);
         }
       }
@@ -43,7 +44,13 @@ export class CallerWatch {
         this.missingSince.delete(client);
       }
     }
-    await Promise.all([...clients].map(([client, executions]) => this.lookFor(client, executions)));
+    // Some at a time, all of them in the end.
+    const all = [...clients];
+    const first = this.next < all.length ? this.next : 0;
+    this.next = first + MAX_AT_ONCE;
+    await Promise.all(
+      all.slice(first, this.next).map(([client, executions]) => this.lookFor(client, executions)),
+    );
   }
 
   private async lookFor(client: string, executions: readonly RequestExecution[]): Promise<void> {

@@ -55,6 +55,7 @@ export class Dispatcher {
   readonly requests: RequestRunner;
   private readonly events: EventRunner;
   private readonly inbox: string;
+  private isClosed = false;
 
   constructor(private readonly deps: DispatcherDeps) {
     const { options, namespace, instance, reporter, replies, settlement, retries, deadLetters } = deps;
@@ -162,7 +163,12 @@ export class Dispatcher {
   }
 
   laneOf(stream: string): Lane {
-    return stream === this.inbox ? this.requestLane : this.eventLane;
+    return this.isInbox(stream) ? this.requestLane : this.eventLane;
+  }
+
+  /** Whether a stream is the service's inbox, and not a topic. */
+  isInbox(stream: string): boolean {
+    return stream === this.inbox;
   }
 
   /** Resolves when nothing runs or waits to run. */
@@ -180,8 +186,9 @@ export class Dispatcher {
     );
   }
 
-  /** Ends what still runs, without a result, and drops what waits to run: it stays pending. */
+  /** Ends what still runs, without a result, and starts nothing more: it stays pending. */
   revokeRunning(reason: Error): void {
+    this.isClosed = true;
     this.requestLane.clear();
     this.eventLane.clear();
     for (const execution of [...this.requests.executions, ...this.events.executions]) {
@@ -190,7 +197,10 @@ export class Dispatcher {
   }
 
   private readonly start = (delivery: Delivery, lane: Lane): void => {
-    if (delivery.fault) {
+    if (delivery.isLost || this.isClosed) {
+      // Taken over by another meanwhile, or to be handed over.
+      lane.release();
+    } else if (delivery.fault) {
       this.refuse(delivery, { reason: 'malformed', error: delivery.fault }, lane);
     } else if (this.isExhausted(delivery)) {
       // The delivery that its count was raised for does not take place.

@@ -40,24 +40,26 @@ export class EventRunner {
   }
 
   start(delivery: Delivery, lane: Lane): void {
-    void this.handle(delivery, lane);
+    this.handle(delivery)
+      // A logger or listener of the user's has thrown, perhaps the one that would tell of it.
+      .catch((error: unknown) => process.emitWarning(describeError(error)))
+      .finally(() => lane.release());
   }
 
-  /** The slot is given back when Redis knows what became of a failure: what cannot be put away stays bounded. */
-  private async handle(delivery: Delivery, lane: Lane): Promise<void> {
+  /** Resolves when Redis knows what became of a failure: until then it keeps its slot, so that such events stay bounded. */
+  private async handle(delivery: Delivery): Promise<void> {
     const { clock, acknowledge, onTeardownError } = this.deps;
     const handlers = this.deps.handlersOf(delivery);
     const isManual = acknowledge === 'manual' && !handlers.some(({ isForRequests }) => isForRequests);
     const execution = new EventExecution(delivery, clock, onTeardownError, isManual);
     this.running.add(execution);
     const failures = await this.perform(execution, handlers);
-    this.reportHandled(execution, failures);
     execution.end();
     this.running.delete(execution);
+    this.reportHandled(execution, failures);
     if (!execution.isRevoked) {
       await this.settle(execution, handlers, failures);
     }
-    lane.release();
   }
 
   private async perform(

@@ -1,8 +1,9 @@
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
-import { isNoGroup } from '../redis/redis-errors.js';
+import { whereGroupIs } from '../redis/redis-errors.js';
+import { execute } from '../redis/transaction.js';
 import { REMEMBER_TAKEN_MS, TAKEN } from '../redis/scripts/renew-lease.js';
 import { orphan } from '../redis/scripts/orphan.js';
-import { forgetInstance, retireConsumers } from '../redis/scripts/retire.js';
+import { retireConsumers } from '../redis/scripts/retire.js';
 import type { Instance } from './context.js';
 import { announceOrphans } from './control-stream.js';
 
@@ -35,24 +36,13 @@ export async function handOver(
   if (mayBeGivenMore) {
     await client.set(lease, TAKEN, 'PX', REMEMBER_TAKEN_MS);
   } else {
-    await client.unlink(lease);
+    // At once: a sweep in between would find it dead.
+    await execute(client.multi().unlink(lease).hdel(instances, id));
     await Promise.all(
       streams.map((stream) => whereGroupIs(() => retireConsumers(client, { stream, lease }, service, id))),
     );
-    await forgetInstance(client, { instances, lease }, id);
   }
   for (const stream of orphaned) {
     await announceOrphans(namespace, service, stream);
-  }
-}
-
-async function whereGroupIs<T>(work: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (isNoGroup(error)) {
-      return undefined;
-    }
-    throw error;
   }
 }

@@ -1,5 +1,3 @@
-import { Gate } from '../util/gate.js';
-
 /** What identifies an entry. */
 export interface HeldEntry {
   stream: string;
@@ -13,12 +11,6 @@ export interface HeldEntry {
  */
 export class Holdings<Entry extends HeldEntry> {
   private readonly streams = new Map<string, Map<string, Entry>>();
-  private readonly empty = new Gate(true);
-  private count = 0;
-
-  get size(): number {
-    return this.count;
-  }
 
   /** @returns false where it is held already: an entry may be delivered again after its group was made again */
   add(entry: Entry): boolean {
@@ -31,16 +23,11 @@ export class Holdings<Entry extends HeldEntry> {
       return false;
     }
     entries.set(entry.id, entry);
-    if (++this.count === 1) {
-      this.empty.shut();
-    }
     return true;
   }
 
   release({ stream, id }: HeldEntry): void {
-    if (this.streams.get(stream)?.delete(id) && --this.count === 0) {
-      this.empty.open();
-    }
+    this.streams.get(stream)?.delete(id);
   }
 
   has(stream: string, id: string): boolean {
@@ -55,17 +42,5 @@ export class Holdings<Entry extends HeldEntry> {
   /** The streams of which something is or was held. */
   get streamKeys(): string[] {
     return [...this.streams.keys()];
-  }
-
-  /** Everything that is held now. */
-  all(): Entry[] {
-    return [...this.streams.values()].flatMap((entries) => [...entries.values()]);
-  }
-
-  /** Resolves when nothing is held. */
-  async whenEmpty(): Promise<void> {
-    while (this.count > 0) {
-      await this.empty.wait();
-    }
   }
 }

@@ -3,6 +3,7 @@ import { BLOCK_MS, BlockingReader } from '../redis/blocking-reader.js';
 import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { isNoGroup } from '../redis/redis-errors.js';
+import type { StreamBatch } from '../redis/replies.js';
 import { Gate } from '../util/gate.js';
 import type { Instance } from './context.js';
 import type { Dispatcher } from './dispatcher.js';
@@ -28,6 +29,8 @@ export interface IntakeDeps {
   topics: readonly string[];
   /** A connection that reads these streams was made, or made again. */
   onConnected: (streams: readonly string[]) => void;
+  /** These entries came after the lease had come into doubt: perhaps they are not ours any more. */
+  onDoubtful: (batches: readonly StreamBatch[]) => void;
   /** Makes the groups that are gone. */
   ensureGroups: (streams: readonly string[]) => Promise<void>;
 }
@@ -83,14 +86,25 @@ export class Intake {
     count: () => number,
     room: () => Promise<void> | undefined = () => undefined,
   ): BlockingReader {
-    const { namespace, log, dispatcher, onConnected } = this.deps;
+    const { namespace, log, dispatcher, right, onConnected, onDoubtful } = this.deps;
+    let epoch = right.epoch;
     return new BlockingReader({
       role,
       factory: namespace.factory,
       log,
       room: () => this.reading.wait() ?? lane.whenFree() ?? room(),
-      read: (redis) => this.read(redis, count(), streams),
-      deliver: (batches) => dispatcher.takeBatches(batches),
+      read: (redis) => {
+        ({ epoch } = right);
+        return this.read(redis, count(), streams);
+      },
+      deliver: (batches) => {
+        if (right.isHeld && right.epoch === epoch) {
+          dispatcher.takeBatches(batches);
+        } else {
+          // Others may have taken what this read has brought.
+          onDoubtful(batches);
+        }
+      },
       connected: () => onConnected(streams),
       repair: (error) => this.repair(error, streams),
     });

@@ -1,7 +1,7 @@
 import { LeaseLostError } from '../errors.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { ALONE, ORPHANS_ALONE, WAITING } from '../redis/consumers.js';
-import { isNoGroup } from '../redis/redis-errors.js';
+import { whereGroupIs } from '../redis/redis-errors.js';
 import { nextEntryId, parsePending, type PendingEntry } from '../redis/replies.js';
 import { moveEntries } from '../redis/scripts/move.js';
 import type { Claims } from './claims.js';
@@ -15,7 +15,7 @@ import type { RetryQueue } from './retry-queue.js';
 const PAGE = 1_000;
 
 /** Redis counts idle times in whole milliseconds. */
-const ROUNDING_MS = 10;
+const ROUNDING_MS = 2;
 
 /** What an inventory is made from. */
 export interface InventoryDeps {
@@ -38,31 +38,30 @@ export class Inventory {
    * @param readingFor how long the stream's read has been under way: what was delivered before it can no longer come
    */
   async startStrays(stream: string, readingFor: () => number | undefined): Promise<void> {
-    const { claims, reporter } = this.deps;
+    const { claims, holdings, reporter } = this.deps;
     if (this.checking.has(stream)) {
       return;
     }
     this.checking.add(stream);
+    const from = reporter.instance.id;
     try {
-      const { stamp } = claims;
-      const strays: string[] = [];
-      await this.eachPage(stream, reporter.instance.id, (entries) => {
-        const bound = (readingFor() ?? 0) + ROUNDING_MS;
-        for (const { id, idle } of entries) {
-          if (idle > bound && !this.deps.holdings.has(stream, id)) {
-            strays.push(id);
+      const started = await claims.inTurn(async () => {
+        const which: string[] = [];
+        await this.eachPage(stream, from, (entries) => {
+          const bound = (readingFor() ?? 0) + ROUNDING_MS;
+          for (const { id, idle } of entries) {
+            if (idle > bound && !holdings.has(stream, id)) {
+              which.push(id);
+            }
           }
-        }
+        });
+        return which.length > 0 ? claims.startNow({ stream, from, which }) : 0;
       });
-      // Entries that are just being claimed are ours already, and not held yet.
-      if (strays.length > 0 && stamp !== undefined && claims.stamp === stamp) {
-        const started = await claims.start({ stream, from: reporter.instance.id, which: strays });
-        if (started > 0) {
-          reporter.warnings.report(
-            'Strays',
-            `${started} messages of '${stream}' had been delivered to a connection that was lost; they are handled now`,
-          );
-        }
+      if (started > 0) {
+        reporter.warnings.report(
+          'Strays',
+          `${started} messages of '${stream}' had been delivered to a connection that was lost; they are handled now`,
+        );
       }
     } finally {
       this.checking.delete(stream);
@@ -79,15 +78,20 @@ export class Inventory {
   async giveBackAlone(stream: string): Promise<void> {
     const { namespace, claims, holdings, reporter } = this.deps;
     const { service, id: instance } = reporter.instance;
-    const { stamp } = claims;
     const from = instance + ALONE;
-    const which: string[] = [];
-    await this.eachPage(stream, from, (entries) => {
-      which.push(...entries.map(({ id }) => id).filter((id) => !holdings.has(stream, id)));
+    const isGivenBack = await claims.inTurn(async () => {
+      const which: string[] = [];
+      await this.eachPage(stream, from, (entries) => {
+        which.push(...entries.map(({ id }) => id).filter((id) => !holdings.has(stream, id)));
+      });
+      if (which.length > 0) {
+        const instances = namespace.keys.instances(service);
+        const { client } = namespace.commands;
+        await moveEntries(client, { stream, group: service, from, to: ORPHANS_ALONE, which, instances });
+      }
+      return which.length > 0;
     });
-    if (which.length > 0 && stamp !== undefined && claims.stamp === stamp) {
-      const { client } = namespace.commands;
-      await moveEntries(client, { stream, group: service, from, to: ORPHANS_ALONE, which });
+    if (isGivenBack) {
       await announceOrphans(namespace, service, stream);
     }
   }
@@ -139,27 +143,13 @@ export class Inventory {
     consumer: string,
     take: (entries: PendingEntry[]) => void,
   ): Promise<void> {
-    const { namespace, reporter } = this.deps;
+    const { client } = this.deps.namespace.commands;
+    const { service } = this.deps.reporter.instance;
     let from = '-';
     for (;;) {
-      let entries: PendingEntry[];
-      try {
-        entries = parsePending(
-          await namespace.commands.client.xpending(
-            stream,
-            reporter.instance.service,
-            from,
-            '+',
-            PAGE,
-            consumer,
-          ),
-        );
-      } catch (error) {
-        if (isNoGroup(error)) {
-          return;
-        }
-        throw error;
-      }
+      const entries = parsePending(
+        await whereGroupIs(() => client.xpending(stream, service, from, '+', PAGE, consumer)),
+      );
       take(entries);
       if (entries.length < PAGE) {
         return;

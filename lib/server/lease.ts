@@ -15,8 +15,17 @@ const RETRY_MS = 1_000;
 export interface RightToSettle {
   /** Whether this instance may read and settle. */
   readonly isHeld: boolean;
+  /** Changes when others may have taken what was given to this instance before. */
+  readonly epoch: number;
   /** Finds out whether it may; calls back by the lease's `onHeld` when it may again. */
   restore(): void;
+}
+
+/** Thrown where something is not begun because the lease is in doubt: it is tried again before long. */
+export class LeaseInDoubt extends Error {
+  constructor() {
+    super('The lease is in doubt.');
+  }
 }
 
 /** What a lease is made from. */
@@ -32,10 +41,8 @@ export interface LeaseOptions {
    * @param awayFor milliseconds since this instance had last been sure of its lease
    */
   verify(awayFor: number): Promise<void>;
-  /** It holds again after it was in doubt: what waited may go on. */
+  /** After each renewal that leaves no doubt: what waited for it may go on. */
   onHeld(): void;
-  /** After each renewal. */
-  onRenewed(): void;
 }
 
 /** A moment by both clocks: the monotonic one may stand still while a machine sleeps, the other may be set. */
@@ -59,6 +66,7 @@ export class Lease implements RightToSettle {
   private steadySince = 0;
   private isVerified = false;
   private isStopped = false;
+  private fences = 0;
   private renewing: Promise<void> | undefined;
   private timer: NodeJS.Timeout | undefined;
 
@@ -70,6 +78,10 @@ export class Lease implements RightToSettle {
       instances: namespace.keys.instances(instance.service),
     };
     this.warnings = new BurstLog((line) => log.warn(line));
+  }
+
+  get epoch(): number {
+    return this.fences;
   }
 
   /** Milliseconds from one renewal to the next. */
@@ -105,6 +117,11 @@ export class Lease implements RightToSettle {
     this.warnings.close();
   }
 
+  /** The connection was lost: for a lease from now on nothing is known of others. */
+  unsettle(): void {
+    this.steadySince = performance.now();
+  }
+
   /** Renews at once: whoever finds the lease in doubt calls this, and is called back by `onHeld`. */
   restore(): void {
     if (this.isStopped || !this.options.namespace.commands.isReady) {
@@ -115,13 +132,11 @@ export class Lease implements RightToSettle {
 
   private async attempt(): Promise<void> {
     clearTimeout(this.timer);
-    const wasHeld = this.isHeld;
     try {
       await this.renew();
-      if (!wasHeld && this.isHeld) {
+      if (this.isHeld) {
         this.options.onHeld();
       }
-      this.options.onRenewed();
       this.scheduleNext(this.interval);
     } catch (error) {
       this.steadySince = performance.now();
@@ -137,12 +152,16 @@ export class Lease implements RightToSettle {
     const { namespace, instance, ttl } = this.options;
     const sent = now();
     const state = await renewLease(namespace.commands.client, this.keys, this.value, ttl, instance.id);
+    if (this.isStopped) {
+      return;
+    }
     const awayFor = this.age();
     this.noteRegularity(sent, state === 'kept');
     this.confirmed = sent;
     // Past the time for which it is remembered that others took what is ours, 'gone' says nothing.
     if (state === 'taken' || (state === 'gone' && awayFor > REMEMBER_TAKEN_MS / 2 && awayFor < Infinity)) {
       this.isVerified = false;
+      this.fences++;
     }
     if (!this.isVerified && awayFor < Infinity) {
       await this.options.verify(awayFor);

@@ -1,13 +1,13 @@
 import { DUE_AT_IDLE_MS, ORPHANS_WAITING, WAITING } from '../redis/consumers.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
-import { commandFailure, isNoGroup, messageOf } from '../redis/redis-errors.js';
+import { commandFailure, messageOf, whereGroupIs } from '../redis/redis-errors.js';
 import type { PendingEntry } from '../redis/replies.js';
 import { moveEntries, type Move } from '../redis/scripts/move.js';
 import { Gate } from '../util/gate.js';
 import { Backoff, pause } from '../util/time.js';
 import { consumerOf, type Delivery, type DeliveryHistory, type EventRetry } from './delivery.js';
 import type { Holdings } from './holdings.js';
-import type { RightToSettle } from './lease.js';
+import { LeaseInDoubt, type RightToSettle } from './lease.js';
 import type { Reporter } from './reporter.js';
 
 /** Entries that are started with one call. */
@@ -45,7 +45,7 @@ export class RetryQueue {
   private readonly room = new Gate(true);
   private readonly closing = new AbortController();
   private isStarting = false;
-  private isHeld = false;
+  private isOnHold = false;
 
   constructor(private readonly deps: RetryQueueDeps) {}
 
@@ -109,7 +109,7 @@ export class RetryQueue {
 
   /** Starts what is due, as far as there is room: called whenever there may be some. */
   startDue(): void {
-    if (this.due.size > 0 && !this.isStarting && !this.isHeld) {
+    if (this.due.size > 0 && !this.isStarting && !this.isOnHold) {
       this.isStarting = true;
       void this.start();
     }
@@ -117,12 +117,12 @@ export class RetryQueue {
 
   /** Starts nothing any more; what fails may still be added. */
   hold(): void {
-    this.isHeld = true;
+    this.isOnHold = true;
   }
 
   /** Ends the waiting here; the entries wait on in Redis. */
   close(): void {
-    this.isHeld = true;
+    this.isOnHold = true;
     this.closing.abort();
     for (const { timer } of this.waiting.values()) {
       clearTimeout(timer);
@@ -153,7 +153,7 @@ export class RetryQueue {
     const backoff = new Backoff();
     const { signal } = this.closing;
     try {
-      while (this.due.size > 0 && this.deps.room() > 0 && !this.isHeld) {
+      while (this.due.size > 0 && this.deps.room() > 0 && !this.isOnHold) {
         try {
           await this.startSome(this.nextDue(Math.min(START_AT_ONCE, this.deps.room())));
           backoff.reset();
@@ -220,16 +220,10 @@ export class RetryQueue {
     const { namespace, reporter, right } = this.deps;
     if (!right.isHeld) {
       right.restore();
-      throw new Error('The lease is in doubt.');
+      throw new LeaseInDoubt();
     }
-    try {
-      return await moveEntries(namespace.commands.client, { ...move, group: reporter.instance.service });
-    } catch (error) {
-      if (isNoGroup(error)) {
-        return [];
-      }
-      throw error;
-    }
+    const { service: group } = reporter.instance;
+    return (await whereGroupIs(() => moveEntries(namespace.commands.client, { ...move, group }))) ?? [];
   }
 
   private report(error: unknown, what: string): void {

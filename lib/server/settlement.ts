@@ -133,10 +133,10 @@ export class Settlement {
     return false;
   }
 
-  /** Writes what waits, and resolves when Redis has confirmed all of it. */
-  async drain(): Promise<void> {
+  /** Writes what waits, and resolves when Redis has confirmed all of it, or `signal` aborts. */
+  async drain(signal?: AbortSignal): Promise<void> {
     this.namespace.commands.atEndOfTurn(this.flush);
-    while (!this.done.isOpen && !this.isClosed) {
+    while (!this.done.isOpen && !this.isClosed && !signal?.aborted) {
       this.cleaner.clean();
       await Promise.race([this.done.wait(), pause(DRAIN_EVERY_MS)]);
     }

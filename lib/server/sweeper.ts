@@ -1,5 +1,5 @@
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
-import { commandFailure, isNoGroup, messageOf } from '../redis/redis-errors.js';
+import { commandFailure, messageOf, whereGroupIs } from '../redis/redis-errors.js';
 import { orphan } from '../redis/scripts/orphan.js';
 import { forgetInstance, retireConsumers } from '../redis/scripts/retire.js';
 import { sweep, type DeadInstance } from '../redis/scripts/sweep.js';
@@ -83,8 +83,7 @@ export class Sweeper {
       }
     }
     for (const stream of orphaned) {
-      this.deps.onOrphans(stream);
-      await announceOrphans(namespace, service, stream);
+      await this.tellOf(stream);
     }
   }
 
@@ -103,8 +102,7 @@ export class Sweeper {
       }
       if (moved > 0) {
         entries += moved;
-        this.deps.onOrphans(stream);
-        await announceOrphans(namespace, service, stream);
+        await this.tellOf(stream);
       }
     }
     // It is looked after for some time; that it died is said once, by whoever found it.
@@ -142,34 +140,35 @@ export class Sweeper {
   ): Promise<number | undefined> {
     const { namespace, reporter, aloneFrom } = this.deps;
     const { client } = namespace.commands;
-    try {
-      return await orphan(client, keys, reporter.instance.service, instance, aloneFrom, 'died');
-    } catch (error) {
-      if (isNoGroup(error)) {
-        return 0;
-      }
-      throw error;
-    }
+    const { service } = reporter.instance;
+    const moved = await whereGroupIs(async () => ({
+      count: await orphan(client, keys, service, instance, aloneFrom, 'died'),
+    }));
+    return moved ? moved.count : 0;
   }
 
   private async retire(streams: readonly string[], lease: string, instance: string): Promise<boolean> {
     const { namespace, reporter } = this.deps;
+    const { client } = namespace.commands;
     let isGone = true;
     for (const stream of streams) {
-      try {
-        isGone =
-          (await retireConsumers(
-            namespace.commands.client,
-            { stream, lease },
-            reporter.instance.service,
-            instance,
-          )) && isGone;
-      } catch (error) {
-        if (!isNoGroup(error)) {
-          throw error;
-        }
-      }
+      const { service } = reporter.instance;
+      const isRetired = await whereGroupIs(() =>
+        retireConsumers(client, { stream, lease }, service, instance),
+      );
+      isGone = (isRetired ?? true) && isGone;
     }
     return isGone;
+  }
+
+  /** Others need to know, too: this instance may be full. What they are not told, they find when they sweep. */
+  private async tellOf(stream: string): Promise<void> {
+    const { namespace, reporter, onOrphans } = this.deps;
+    onOrphans(stream);
+    try {
+      await announceOrphans(namespace, reporter.instance.service, stream);
+    } catch (error) {
+      reporter.warnings.report('Sweep', `Orphans could not be announced: ${messageOf(error)}`);
+    }
   }
 }

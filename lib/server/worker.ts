@@ -21,6 +21,7 @@ import { Holdings } from './holdings.js';
 import { Intake } from './intake.js';
 import { Inventory } from './inventory.js';
 import { Lease } from './lease.js';
+import { LoneRunner } from './lone-runner.js';
 import { Orphans } from './orphans.js';
 import { Patrol } from './patrol.js';
 import type { WithHooks } from './pipeline.js';
@@ -104,8 +105,10 @@ export class Worker {
       ttl: options.lease,
       log,
       verify: (awayFor) => this.verify(awayFor),
-      onHeld: () => this.goOn(),
-      onRenewed: () => this.patrol.goOn(),
+      onHeld: () => {
+        this.goOn();
+        this.patrol.goOn();
+      },
     });
     const right = this.lease;
     this.settlement = new Settlement(namespace, service, holdings, right, log, settled);
@@ -140,20 +143,21 @@ export class Worker {
       onRoom: () => this.onRoom(),
     });
     const { dispatcher } = this;
-    this.claims = new Claims(namespace, instance, dispatcher);
+    this.claims = new Claims(namespace, instance, right, dispatcher);
     const { claims } = this;
     this.inventory = new Inventory({ namespace, holdings, claims, retries, reporter });
     const shared = { namespace, lease: this.lease, reporter, streams: this.streams };
-    this.orphans = new Orphans({
-      ...shared,
-      holdings,
+    const loneRunner = new LoneRunner({
+      namespace,
       claims,
       dispatcher,
-      retries,
+      reporter,
       ttl: options.lease,
       quiesce: (withinMs) => this.quiesce(withinMs),
       resume: () => this.resume(),
+      onFree: () => this.orphans.take(),
     });
+    this.orphans = new Orphans({ ...shared, claims, dispatcher, retries, loneRunner });
     this.sweeper = new Sweeper({
       ...shared,
       aloneFrom: Math.min(ALONE_FROM, options.retry.maxDeliveries + 1),
@@ -169,6 +173,7 @@ export class Worker {
     });
     this.patrol = new Patrol({
       inventory: this.inventory,
+      claims,
       callers: new CallerWatch(namespace, () => dispatcher.requests.executions),
       right,
       reporter,
@@ -185,6 +190,7 @@ export class Worker {
       inbox: this.inbox,
       topics: this.topics,
       onConnected: (streams) => this.patrol.watch(streams),
+      onDoubtful: (batches) => void this.patrol.recheck(batches),
       ensureGroups: (streams) => this.makeGroupsAgain(streams),
     });
     this.readers = [...this.intake.readers, this.control.reader];
@@ -200,7 +206,7 @@ export class Worker {
     const { namespace, options, instance } = this.deps;
     // Left behind by all instances of the service, perhaps, while nobody was there to take them.
     let orphaned: string[] = [];
-    namespace.commands.on('ready', this.onReady);
+    namespace.commands.on('ready', this.onReady).on('lost', this.onLost);
     namespace.onForgotten(this.onForgotten);
     await namespace.settingUp(async () => {
       // Before the first read, so that whatever this instance is given can be found when it dies.
@@ -230,9 +236,11 @@ export class Worker {
       this.retries.hold();
       await Promise.all([
         this.sweeper.close(),
-        ...this.readers.map((reader) => reader.stop(namespace.commands)),
+        ...this.intake.readers.map((reader) => reader.stop(namespace.commands)),
       ]);
       await this.waitForHandlers(orphansTaken, handlersWithin);
+      // Until now it may have brought cancellations.
+      await this.control.reader.stop(namespace.commands);
       this.retries.close();
       this.dispatcher.revokeRunning(
         new ConnectionClosedError('The server is closing and has waited for its handlers long enough.'),
@@ -246,7 +254,7 @@ export class Worker {
       this.replies.close();
       this.settlement.close();
       this.lease.stop();
-      namespace.commands.off('ready', this.onReady);
+      namespace.commands.off('ready', this.onReady).off('lost', this.onLost);
       namespace.offForgotten(this.onForgotten);
       this.patrol.close();
     }
@@ -273,9 +281,11 @@ export class Worker {
     }
   }
 
-  private async flush(): Promise<void> {
-    await this.replies.drain();
-    await this.settlement.drain();
+  private async flush(signal?: AbortSignal): Promise<void> {
+    if (!signal?.aborted) {
+      await this.replies.drain();
+      await this.settlement.drain(signal);
+    }
   }
 
   private async handOver(): Promise<void> {
@@ -318,16 +328,20 @@ export class Worker {
     this.intake.pause();
     this.dispatcher.requestLane.pause();
     this.dispatcher.eventLane.pause();
-    return settledWithin(
-      this.dispatcher.whenIdle().then(() => this.flush()),
-      withinMs,
-    );
+    const givenUp = new AbortController();
+    try {
+      const quiet = this.dispatcher.whenIdle().then(() => this.flush(givenUp.signal));
+      return await settledWithin(quiet, withinMs);
+    } finally {
+      givenUp.abort();
+    }
   }
 
   private resume(): void {
     this.intake.resume();
     this.dispatcher.requestLane.resume();
     this.dispatcher.eventLane.resume();
+    this.onRoom();
   }
 
   private readonly onReady = (): void => {
@@ -335,6 +349,8 @@ export class Worker {
     this.goOn();
     this.patrol.lookAgain();
   };
+
+  private readonly onLost = (): void => this.lease.unsettle();
 
   private readonly onForgotten = (): void => {
     this.control.beginAgain();

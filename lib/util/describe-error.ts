@@ -6,6 +6,7 @@ export function describeError(error: unknown): string {
   try {
     return JSON.stringify(error) ?? String(error);
   } catch {
-    return String(error);
+    // A BigInt, a circle, or a toJSON() that throws; such an object may even lack what String() needs.
+    return Object.prototype.toString.call(error);
   }
 }

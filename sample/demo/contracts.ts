@@ -15,4 +15,6 @@ export interface Order extends NewOrder {
   total: number;
   /** The instance of `orders` that made it. */
   instance: string;
+  /** How often the request had been delivered by then: more than once where an instance died with it. */
+  deliveries: number;
 }

@@ -98,9 +98,12 @@ test.each<[string, (script: RunningScript) => Promise<void>]>([
 
 test('a reply that was written before its instance stood still is not written again', async () => {
   const stopped = await startProxied();
-  const asked = await caller.ask({ name: 'asked', then: 'end', ms: 2_000 });
+  const asked = await caller.ask({ name: 'asked', then: 'end', ms: 4_000 });
   await stopped.says('started asked 1');
+  const since = performance.now();
   const other = await startOne();
+  // Shortly before it ends: an instance whose renewals are not confirmed writes nothing.
+  await eventually(() => performance.now() - since > 3_700, 'the handler to be about to end');
   proxy.hold('to-client');
   await expect(caller.answer(asked)).resolves.toEqual({ kind: 'v', payload: `asked by ${stopped.pid}` });
   await stopFor(stopped, async () => {

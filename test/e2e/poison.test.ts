@@ -92,6 +92,7 @@ test('an entry that runs alone for long does not keep its instance from serving'
   const next = await caller.ask({ name: 'next', then: 'end' });
   await expect(caller.answer(next)).resolves.toMatchObject({ kind: 'v' });
   // It runs alone all the same: should it kill its instance now, it is known to have done so.
+  await eventually(async () => Object.keys(await keys.owners(INBOX)).length === 1, 'the other to be settled');
   expect(Object.keys(await keys.owners(INBOX))).toEqual([expect.stringMatching(/~alone$/)]);
   await expect(caller.answers(request)).resolves.toEqual([]);
 });

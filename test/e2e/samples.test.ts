@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { Ledger } from '../../sample/demo/support/ledger.js';
+import type { Report } from '../../sample/demo/support/service.js';
 import { RedisServer } from '../support/redis-server.js';
 import { deferred } from '../support/wait.js';
 
@@ -62,6 +63,19 @@ const EXPECTED: Record<string, (string | RegExp)[]> = {
     'Order B, delivery 1',
     'Order B is billed: 2200',
     'Removed 1, left 0',
+  ],
+  '07-cancellation': [
+    'Unsubscribing',
+    ...[1, 2, 3].map((number) => `Sales, page ${number} of 20000`),
+    'Sales: the caller has seen enough',
+    /^Sales: the service stopped at page \d+ of 20000: RequestCancelledError$/,
+    'Returns: the caller gave up: TimeoutError',
+    /^Returns: the service stopped at row \d+ of 20000: RequestCancelledError$/,
+    'A deadline',
+    'Stock: the caller gave up: RequestTimeoutError',
+    /^Stock: the service stopped at page \d+ of 20000: DeadlineExceededError$/,
+    'Staff: the caller gave up: RequestTimeoutError',
+    /^Staff: the service stopped at row \d+ of 20000: DeadlineExceededError$/,
   ],
 };
 
@@ -245,7 +259,7 @@ describe('the demo', () => {
     ['on a throw-away Redis', () => undefined],
     ['on the Redis that REDIS_URL names', () => redis.url],
   ])(
-    'answers 2,000 requests and handles their events %s',
+    'answers 2,000 requests and handles their events though an instance is killed halfway, %s',
     async (_, url) => {
       const program = demo(url());
       await program.endsWith(0);
@@ -253,10 +267,13 @@ describe('the demo', () => {
       expect(program.output).toMatch(/2000 of 2000 requests ended, 2000 events handled\n/);
       expect(program.output).toMatch(/Requests +2000 sent, 2000 answered rightly\n/);
       const shares = [...program.output.matchAll(/(\d+) by \S+-\d+-/g)].map(([, share]) => Number(share));
-      expect(shares.length).toBeLessThanOrEqual(2);
+      expect(shares).toHaveLength(2);
       expect(shares.reduce((a, b) => a + b, 0)).toBe(2000);
-      expect(program.output).toMatch(/Events +2000 published, 2000 handled, 0 of them more than once\n/);
-      expect(program.output).toMatch(/Latency +p50 \d+\.\d ms, p99 \d+\.\d ms \(32 at a time, .*\)\n/);
+      expectTakeover(program);
+      expect(program.output).toMatch(/Events +2000 published, 2000 handled, \d+ of them more than once\n/);
+      expect(program.output).toMatch(
+        /Latency +p50 \d+\.\d ms, p99 \d+\.\d ms, longest \d+\.\d ms \(32 at a time, .*\)\n/,
+      );
       expect(program.output).toMatch(/Errors +0\n/);
       expect(program.hasProcesses).toBe(false);
       if (url()) {
@@ -321,19 +338,25 @@ describe('the demo', () => {
     RUN_WITHIN_MS,
   );
 
-  test('counts itself as failed for a wrong answer, an error, or an event that nobody handled', () => {
+  test('counts itself as failed for a wrong answer, an error, or an event or message that nobody handled', () => {
     const sent = { customer: 'a', quantity: 2, price: 3 };
-    const right = { ...sent, id: '1', total: 6, instance: 'i' };
+    const right = { ...sent, id: '1', total: 6, instance: 'i', deliveries: 1 };
     const ledger = (change: (ledger: Ledger) => void): boolean => {
       const fresh = new Ledger(1);
       change(fresh);
       return fresh.isRight;
     };
-    const all = (answer = right, published = ['1'], handled = ['1']) =>
+    const all = (
+      answer = right,
+      published = ['1'],
+      handled = ['1'],
+      after = (_: Ledger): void => undefined,
+    ) =>
       ledger((fresh) => {
         fresh.answered(sent, answer, 1);
-        fresh.onPublished(published);
-        fresh.onHandled(handled);
+        published.forEach((id) => fresh.onReport({ kind: 'published', id, deliveries: 1 }));
+        fresh.onReport({ kind: 'handled', ids: handled });
+        after(fresh);
       });
     expect(all()).toBe(true);
     expect(all({ ...right, total: 7 })).toBe(false);
@@ -341,10 +364,36 @@ describe('the demo', () => {
     expect(all(right, [])).toBe(false);
     expect(all(right, ['1'], [])).toBe(false);
     expect(all(right, ['1'], ['2'])).toBe(false);
+    const kill = (...reports: Report[]) =>
+      all(right, ['1'], ['1'], (fresh) => {
+        fresh.onKill('orders 2');
+        reports.forEach(fresh.onReport);
+      });
+    const died = { kind: 'died', instance: 'i', entries: 1 } as const;
+    expect(kill()).toBe(false);
+    expect(kill(died)).toBe(false);
+    expect(kill(died, { kind: 'published', id: '1', deliveries: 1 })).toBe(false);
+    expect(kill(died, { kind: 'published', id: '1', deliveries: 2 })).toBe(true);
     expect(ledger((fresh) => fresh.failed(new Error('no answer')))).toBe(false);
     expect(ledger(() => undefined)).toBe(false);
   });
 });
+
+/** That it has killed an instance, which had something under way, and that the other one has done it. */
+function expectTakeover(program: Program): void {
+  const pid = program.pidOf('orders 2');
+  expect(program.output).toContain(`Killing orders 2 (process ${pid}) with SIGKILL\n`);
+  const killed = /Killed +(.+), with (\d+) under way; noticed after (\d+\.\d\d) s\n/.exec(program.output);
+  const takeover = /Takeover +(\d+) done by the other instance, the last (\d+\.\d\d) s after the kill\n/.exec(
+    program.output,
+  );
+  const [, victim, underWay] = killed!;
+  const [, done, last] = takeover!;
+  expect(victim).toBe(`orders 2 (process ${pid})`);
+  expect(Number(underWay)).toBeGreaterThan(0);
+  expect(Number(done)).toBeGreaterThanOrEqual(Number(underWay));
+  expect(Number(last)).toBeGreaterThan(0);
+}
 
 /** `ended` waits for everybody who holds the program's output, so that a service that lives on would be noticed. */
 async function expectItToEnd(

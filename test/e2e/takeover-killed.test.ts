@@ -45,7 +45,7 @@ test('a handler that runs ten times the lease is delivered once', async () => {
   await keys.settled();
   const output = instances.map((instance) => instance.output).join('');
   expect(count(output, 'started long')).toBe(1);
-  expect(output).not.toContain('hook');
+  expect(output.replaceAll('hook connected', '')).not.toContain('hook');
 });
 
 test('the only instance that is not full takes over, whoever it is that finds the others dead', async () => {

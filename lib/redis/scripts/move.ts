@@ -1,17 +1,22 @@
 import type { Redis } from 'ioredis';
 import { parsePending, type PendingEntry } from '../replies.js';
 import { Script } from './script.js';
+import { ORPHANS_MARK } from './sweep.js';
 
 /**
  * Moves pending entries of a group from one consumer to another, those that are the first one's.
  *
- * KEYS[1] stream
+ * KEYS[1] stream   KEYS[2] instances, where the entries become orphans: it is noted there that the stream has some
  * ARGV[1] group   ARGV[2] from   ARGV[3] to   ARGV[4] by how much their delivery counts are raised
  * ARGV[5] the idle time they have afterwards, in ms; 'keep': that which they have
  * ARGV[6] how many at most, where no ids are given   ARGV[7..] ids
  * Returns those that were moved as XPENDING would, with the idle time they had
  */
 const MOVE = new Script(`
+if KEYS[2] then
+  redis.call('HDEL', KEYS[2], '')
+  redis.call('HSET', KEYS[2], '${ORPHANS_MARK}' .. KEYS[1], ARGV[2])
+end
 local entries = {}
 if #ARGV < 7 then
   entries = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[6], ARGV[2])
@@ -42,16 +47,26 @@ export interface Move {
   raise?: number;
   /** The idle time they have afterwards, in ms. Default 0. */
   idle?: number | 'keep';
+  /** The key of the service's instances, where the entries become orphans: what nobody is told of, a sweep finds there. */
+  instances?: string;
 }
 
 /** Moves pending entries from one consumer to another; resolves to those that were the first one's. Throws NOGROUP. */
 export async function moveEntries(redis: Redis, move: Move): Promise<PendingEntry[]> {
-  const { stream, group, from, to, which, raise = 0, idle = 0 } = move;
+  const { stream, group, from, to, which, raise = 0, idle = 0, instances } = move;
   const [limit, ids] = typeof which === 'number' ? [which, []] : [0, which];
   if (limit === 0 && ids.length === 0) {
     return [];
   }
   return parsePending(
-    await MOVE.run(redis, [stream], [group, from, to, String(raise), String(idle), String(limit), ...ids]),
+    await MOVE.run(redis, instances === undefined ? [stream] : [stream, instances], [
+      group,
+      from,
+      to,
+      String(raise),
+      String(idle),
+      String(limit),
+      ...ids,
+    ]),
   );
 }

@@ -17,9 +17,10 @@ const MAX_PER_CALL = 1_000;
  *
  * What ran when an instance died may have killed it: that is a delivery, and from the given one on it runs alone. What
  * only waited, or was handed over by an instance that left, is as it was. Waiting entries keep their idle time, which
- * says when they are due. The writes that need memory come first: where Redis has none, nothing is done at all.
+ * says when they are due. HDEL of nothing comes first: Redis refuses what needs memory only before a script has written.
  */
 const ORPHAN = new Script(`
+redis.call('HDEL', KEYS[3], '')
 local died = ARGV[5] == 'died'
 if died then
   local lease = redis.call('GET', KEYS[2])

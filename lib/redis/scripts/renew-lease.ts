@@ -16,14 +16,15 @@ export const REMEMBER_TAKEN_MS = 24 * 3_600_000;
  * KEYS[1] lease   KEYS[2] instances
  * ARGV[1] its value   ARGV[2] milliseconds   ARGV[3] instance
  *
- * PEXPIRE works when Redis is out of memory, SET does not: who holds a lease keeps it then. The instance is entered
- * again in case its hash was deleted; where memory is short that may wait.
+ * PEXPIRE works when Redis is out of memory. SET does not, unless a command before it in the same script has written:
+ * so PEXPIRE comes first in any case, and nobody is fenced for want of memory. The instance is entered again in case
+ * its hash was deleted.
  */
 const RENEW = new Script(`
 local found = redis.call('GET', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 if found == ARGV[1] then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-  redis.pcall('HSETNX', KEYS[2], ARGV[3], ARGV[1])
+  redis.call('HSETNX', KEYS[2], ARGV[3], ARGV[1])
   return 'kept'
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

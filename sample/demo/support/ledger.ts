@@ -1,18 +1,28 @@
 import { messageOf } from '../../support/message-of.js';
 import type { NewOrder, Order } from '../contracts.js';
+import type { Report } from './service.js';
+import { Takeover } from './takeover.js';
 
 /** Everything that has happened to the orders of a run, as its three witnesses tell it: HTTP, orders, notifications. */
 export class Ledger {
   readonly answers = new Map<string, Order>();
   readonly latencies: number[] = [];
   readonly errors: string[] = [];
-  /** Resolves once all requests have ended and as many events as answers have been published and handled. */
+  /** Resolves once half of the requests have ended. */
+  readonly halfway: Promise<void>;
+  /**
+   * Resolves once all requests have ended, as many events as answers have been published and handled, and whatever a
+   * killed instance had under way was done by another.
+   */
   readonly complete: Promise<void>;
   private readonly published = new Set<string>();
   private readonly handled = new Map<string, number>();
+  private resolveHalfway!: () => void;
   private resolveComplete!: () => void;
+  private killed: Takeover | undefined;
 
   constructor(readonly requests: number) {
+    this.halfway = new Promise((resolve) => (this.resolveHalfway = resolve));
     this.complete = new Promise((resolve) => (this.resolveComplete = resolve));
   }
 
@@ -26,6 +36,7 @@ export class Ledger {
     if (isRight) {
       this.answers.set(order.id, order);
       this.latencies.push(ms);
+      this.killed?.onDone(order);
     } else {
       this.errors.push(`Wrong answer to ${JSON.stringify(sent)}: ${JSON.stringify(order)}`);
     }
@@ -37,15 +48,34 @@ export class Ledger {
     this.check();
   }
 
-  readonly onPublished = (ids: string[]): void => {
-    ids.forEach((id) => this.published.add(id));
+  /** An instance is killed now. */
+  onKill(name: string): void {
+    this.killed = new Takeover(name);
+  }
+
+  /** What the services tell. */
+  readonly onReport = (report: Report): void => {
+    switch (report.kind) {
+      case 'published':
+        this.published.add(report.id);
+        this.killed?.onDone(report);
+        break;
+      case 'handled':
+        report.ids.forEach((id) => this.handled.set(id, (this.handled.get(id) ?? 0) + 1));
+        break;
+      case 'died':
+        this.killed?.onDied(report);
+        break;
+      case 'begun':
+        break;
+    }
     this.check();
   };
 
-  readonly onHandled = (ids: string[]): void => {
-    ids.forEach((id) => this.handled.set(id, (this.handled.get(id) ?? 0) + 1));
-    this.check();
-  };
+  /** What became of the messages of the killed instance; `undefined` while none has been killed. */
+  get takeover(): Takeover | undefined {
+    return this.killed;
+  }
 
   /** Requests that have ended, in one way or the other. */
   get ended(): number {
@@ -64,20 +94,32 @@ export class Ledger {
     return [...this.handled.values()].filter((times) => times > 1).length;
   }
 
-  /** Whether each request was answered rightly, and the event of each answer was published and handled. */
+  /**
+   * Whether each request was answered rightly, the event of each answer was published and handled, and what a killed
+   * instance had under way was done by another.
+   */
   get isRight(): boolean {
     return (
       this.answers.size === this.requests &&
       this.errors.length === 0 &&
-      [...this.answers.keys()].every((id) => this.published.has(id) && this.handled.has(id))
+      [...this.answers.keys()].every((id) => this.published.has(id) && this.handled.has(id)) &&
+      this.isTakenOver
     );
   }
 
+  private get isTakenOver(): boolean {
+    return this.killed?.isComplete ?? true;
+  }
+
   private check(): void {
+    if (this.ended >= this.requests / 2) {
+      this.resolveHalfway();
+    }
     if (
       this.ended === this.requests &&
       this.published.size >= this.answers.size &&
-      this.handled.size >= this.published.size
+      this.handled.size >= this.published.size &&
+      this.isTakenOver
     ) {
       this.resolveComplete();
     }

@@ -4,11 +4,16 @@ const LOOK_EVERY_MS = 50;
 /** Where lines cannot be written over, as in a log. */
 const LINES = 4;
 
-/**
- * Shows how far a run has come: in a terminal by one line that is written over, elsewhere by a few lines.
- * @returns ends it, with a last look
- */
-export function showProgress(ledger: Ledger): () => void {
+/** What is shown of a run while it lasts. */
+export interface Progress {
+  /** A line of its own, in between. */
+  say(line: string): void;
+  /** Has a last look. */
+  end(): void;
+}
+
+/** Shows how far a run has come: in a terminal by one line that is written over, elsewhere by a few lines. */
+export function showProgress(ledger: Ledger): Progress {
   const { requests } = ledger;
   const { stdout } = process;
   let shown = 0;
@@ -22,8 +27,16 @@ export function showProgress(ledger: Ledger): () => void {
     }
   };
   const timer = setInterval(() => show(false), LOOK_EVERY_MS);
-  return () => {
-    clearInterval(timer);
-    show(true);
+  return {
+    say: (line) => {
+      if (stdout.isTTY) {
+        show(true);
+      }
+      stdout.write(`${line}\n`);
+    },
+    end: () => {
+      clearInterval(timer);
+      show(true);
+    },
   };
 }

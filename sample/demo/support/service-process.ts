@@ -12,11 +12,11 @@ export interface Started {
 
 let untold: string[] = [];
 
-/** Tells `main.ts` of an order; of many at once, so that it costs the demo little. */
-export function tellOf(orderId: string): void {
+/** Tells `main.ts` of an order whose event was handled; of many at once, so that it costs the demo little. */
+export function tellHandled(orderId: string): void {
   if (untold.push(orderId) === 1) {
     setTimeout(() => {
-      tell({ kind: 'orders', ids: untold });
+      tell({ kind: 'handled', ids: untold });
       untold = [];
     }, TELL_EVERY_MS);
   }
@@ -77,8 +77,8 @@ class End {
   }
 }
 
-/** Should `main.ts` be gone, 'disconnect' tells us so. */
-function tell(message: FromService): void {
+/** Tells `main.ts`. Should it be gone, 'disconnect' tells us so. */
+export function tell(message: FromService): void {
   if (process.connected) {
     process.send?.(message, undefined, undefined, () => undefined);
   }

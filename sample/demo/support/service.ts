@@ -5,14 +5,17 @@ import type { FromService, ToService } from './messages.js';
 /** Longer than a service gives itself. */
 const END_WITHIN_MS = 4_000;
 
+/** What a service tells of its work. */
+export type Report = Exclude<FromService, { kind: 'ready' }>;
+
 export interface ServiceOptions {
   /** How it is called in what the demo prints. */
   name: string;
   /** Its folder, beside this one. */
   folder: string;
   env: NodeJS.ProcessEnv;
-  /** Called with the orders that it says it has worked on. */
-  onOrders: ((ids: string[]) => void) | undefined;
+  /** Called with what it tells, once it is ready. */
+  onReport: (report: Report) => void;
   /** Called when it ends without having been told to. */
   onUnexpectedEnd: (error: Error) => void;
 }
@@ -43,7 +46,7 @@ export class Service {
         if (message.kind === 'ready') {
           resolve(message.url);
         } else {
-          options.onOrders?.(message.ids);
+          options.onReport(message);
         }
       });
     });
@@ -52,6 +55,13 @@ export class Service {
   /** For people: its name, and the process that it is. */
   toString(): string {
     return `${this.options.name} (process ${this.child.pid})`;
+  }
+
+  /** Ends the process at once, as a crash would: it does not get to finish, or to tell, anything. */
+  async kill(): Promise<void> {
+    this.isStopping = true;
+    this.child.kill('SIGKILL');
+    await this.ended;
   }
 
   /** Ends the process, by force if it takes too long. Resolves with whether it ended in good order. */
