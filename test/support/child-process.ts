@@ -9,16 +9,23 @@ import { eventually } from './wait.js';
 /** Jest runs in the folder of the repository. */
 const ROOT = process.cwd();
 
-/** The library and the scripts of `children/` as JavaScript, in a temporary folder. */
-export class CompiledScripts {
-  private constructor(private readonly folder: string) {}
+/** Where the scripts of the e2e tests lie. */
+const CHILDREN = 'test/support/children';
 
-  static async make(): Promise<CompiledScripts> {
+/** The library and a folder of scripts as JavaScript, in a temporary folder. */
+export class CompiledScripts {
+  private constructor(
+    private readonly folder: string,
+    private readonly scripts: string,
+  ) {}
+
+  /** Compiles `lib` and the scripts of a folder of the repository. */
+  static async make(scripts = CHILDREN): Promise<CompiledScripts> {
     const folder = mkdtempSync(join(tmpdir(), 'redis-streams-compiled-'));
     writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
     symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
     await Promise.all(
-      [...sources(join(ROOT, 'lib')), ...sources(join(ROOT, 'test/support/children'))].map(async (file) => {
+      [...sources(join(ROOT, 'lib')), ...sources(join(ROOT, scripts))].map(async (file) => {
         const { code } = await transformFile(file, {
           jsc: {
             parser: { syntax: 'typescript', decorators: true },
@@ -32,12 +39,12 @@ export class CompiledScripts {
         writeFileSync(target, code);
       }),
     );
-    return new CompiledScripts(folder);
+    return new CompiledScripts(folder, scripts);
   }
 
-  /** Runs a script of `children/` in a process of its own. */
+  /** Runs a script of the folder in a process of its own. */
   run(script: string, ...args: string[]): RunningScript {
-    const path = join(this.folder, 'test/support/children', `${script}.js`);
+    const path = join(this.folder, this.scripts, `${script}.js`);
     return new RunningScript(spawn(process.execPath, [path, ...args], { stdio: ['ignore', 'pipe', 'pipe'] }));
   }
 
@@ -49,19 +56,25 @@ export class CompiledScripts {
 /** A process that tells what it does by lines. */
 export class RunningScript {
   output = '';
+  /** What of it was written to stderr. */
+  errorOutput = '';
+  /** Resolves when the process has ended, by whatever cause, and all it wrote is here. */
+  readonly ended: Promise<void>;
 
   constructor(private readonly child: ChildProcess) {
     const take = (chunk: Buffer): void => void (this.output += chunk.toString());
     child.stdout?.on('data', take);
     child.stderr?.on('data', take);
+    child.stderr?.on('data', (chunk: Buffer) => (this.errorOutput += chunk.toString()));
+    this.ended = once(child, 'close').then(() => undefined);
   }
 
   /** Waits until it has written `text`. */
-  async says(text: string): Promise<void> {
+  async says(text: string, withinMs = 10_000): Promise<void> {
     await eventually(
       () => this.output.includes(text) || this.hasEnded,
       `the script to say '${text}'`,
-      10_000,
+      withinMs,
     );
     if (!this.output.includes(text)) {
       throw new Error(`The script ended without saying '${text}': ${this.output}`);
@@ -80,13 +93,19 @@ export class RunningScript {
     this.child.once('exit', listener);
   }
 
-  /** Sends a signal that does not end the process. */
+  /** Sends a signal, and does not wait for what comes of it. */
   signal(signal: NodeJS.Signals): void {
     this.child.kill(signal);
   }
 
   get hasEnded(): boolean {
     return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
+  /** How it ended: `code 1`, `signal SIGKILL`. */
+  get ending(): string {
+    const { signalCode, exitCode } = this.child;
+    return signalCode ? `signal ${signalCode}` : `code ${exitCode}`;
   }
 
   /** Sends a signal, and waits for the process to end. */

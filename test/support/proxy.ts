@@ -24,6 +24,7 @@ export class Proxy {
   private readonly timers = new Set<NodeJS.Timeout>();
   private nextCut: Cut | undefined;
   private isRefusing = false;
+  private isParted = false;
   private delayMs = 0;
   private heldDirection: Direction | undefined;
   private held: (() => void)[] = [];
@@ -97,6 +98,15 @@ export class Proxy {
     }
   }
 
+  /** Does so to one connection: the oldest is 0, and past the newest it begins again. */
+  freezeOne(index: number): void {
+    const links = [...this.links];
+    const link = links[index % links.length];
+    if (link) {
+      link.isFrozen = true;
+    }
+  }
+
   /**
    * Breaks the clients off, and leaves the connections to Redis open, as when a machine is gone, or a firewall forgot a
    * connection: Redis knows nothing of it, and goes on writing to them.
@@ -129,6 +139,36 @@ export class Proxy {
 
   allow(): void {
     this.isRefusing = false;
+  }
+
+  /** Resets all connections (RST) on both sides: bytes that were not read yet are lost. */
+  reset(): void {
+    for (const link of [...this.links]) {
+      link.isCut = true;
+      link.client.resetAndDestroy();
+      link.redis.resetAndDestroy();
+    }
+  }
+
+  /**
+   * Parts the two sides, as a network does: nothing passes, new connections are not answered, and neither side is
+   * told. What was sent meanwhile arrives at `rejoin()`, also from whoever has given up by then.
+   */
+  part(): void {
+    this.isParted = true;
+    for (const { client, redis } of this.links) {
+      client.pause();
+      redis.pause();
+    }
+  }
+
+  /** Ends what `part()` began. */
+  rejoin(): void {
+    this.isParted = false;
+    for (const { client, redis } of this.links) {
+      client.resume();
+      redis.resume();
+    }
   }
 
   /** Passes everything on so much later. */
@@ -171,19 +211,37 @@ export class Proxy {
     }
     this.forward(link, client, redis, 'to-redis');
     this.forward(link, redis, client, 'to-client');
+    if (this.isParted) {
+      client.pause();
+      redis.pause();
+    }
   }
 
   private forward(link: Link, from: Socket, to: Socket, direction: Direction): void {
+    const late: { chunk: Buffer; due: number }[] = [];
+    const passDue = (): void => {
+      while (late.length > 0 && late[0]!.due <= performance.now()) {
+        this.pass(link, to, direction, late.shift()!.chunk);
+      }
+      if (late.length > 0) {
+        const timer = setTimeout(() => {
+          this.timers.delete(timer);
+          passDue();
+        }, late[0]!.due - performance.now());
+        this.timers.add(timer);
+      }
+    };
     from.on('data', (chunk: Buffer) => {
-      if (this.delayMs === 0) {
+      if (this.delayMs === 0 && late.length === 0) {
         this.pass(link, to, direction, chunk);
         return;
       }
-      const timer = setTimeout(() => {
-        this.timers.delete(timer);
-        this.pass(link, to, direction, chunk);
-      }, this.delayMs);
-      this.timers.add(timer);
+      // In order, also when the delay has become shorter meanwhile.
+      const due = Math.max(performance.now() + this.delayMs, late.at(-1)?.due ?? 0);
+      late.push({ chunk, due });
+      if (late.length === 1) {
+        passDue();
+      }
     });
     from.on('close', () => {
       this.links.delete(link);

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,6 +79,18 @@ export class RedisServer {
       const exited = once(child, 'exit');
       child.kill(signal);
       await exited;
+    }
+  }
+
+  /** Holds the process up, or lets it go on, so that Redis does nothing meanwhile and keeps its connections. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    this.child?.kill(signal);
+  }
+
+  /** Removes what it has stored on disk; for a restart that comes up empty. */
+  forget(): void {
+    for (const name of readdirSync(this.folder)) {
+      rmSync(join(this.folder, name), { recursive: true, force: true });
     }
   }
 
