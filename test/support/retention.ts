@@ -2,7 +2,7 @@ import { Controller, type Type } from '@nestjs/common';
 import { EventPattern, Payload } from '@nestjs/microservices';
 import type { Redis } from 'ioredis';
 import type { RedisStreamsServer } from '../../lib/index.js';
-import type { RedisStreamsHooks, ReportName, RedisStreamsReports } from '../../lib/hooks.js';
+import type { RedisStreamsReports, ReportName } from '../../lib/hooks.js';
 import { eventually } from './wait.js';
 
 export const SUBSCRIPTIONS = '{nest:0}:subscriptions';
@@ -79,9 +79,8 @@ export function reportsOf<Name extends ReportName>(
   server: RedisStreamsServer,
   name: Name,
 ): RedisStreamsReports[Name][] {
-  const { namespace } = server as unknown as { namespace: { hooks: RedisStreamsHooks } };
   const reports: RedisStreamsReports[Name][] = [];
-  namespace.hooks.on(name, (report) => reports.push(report));
+  server.hooks.on(name, (report) => reports.push(report));
   return reports;
 }
 
