@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { isPromise } from './util/promise.js';
 
 /** What all reports about one message have in common. */
 export interface MessageReport {
@@ -56,7 +57,7 @@ export interface RedisStreamsReports {
 /** The name of a report. */
 export type ReportName = keyof RedisStreamsReports;
 
-/** Is told of a report. What it throws is logged and changes nothing. */
+/** Is told of a report. What it throws, or an asynchronous one rejects with, is logged and changes nothing. */
 export type ReportListener<Name extends ReportName> = (report: RedisStreamsReports[Name]) => void;
 
 /**
@@ -89,7 +90,10 @@ export class RedisStreamsHooks {
   report<Name extends ReportName>(name: Name, report: RedisStreamsReports[Name]): void {
     for (const listener of this.emitter.listeners(name) as ReportListener<Name>[]) {
       try {
-        listener(report);
+        const result: unknown = listener(report);
+        if (isPromise(result)) {
+          result.then(undefined, (error: unknown) => this.onListenerError(error, name));
+        }
       } catch (error) {
         this.onListenerError(error, name);
       }

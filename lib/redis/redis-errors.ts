@@ -63,9 +63,14 @@ export function isScriptForbidden(error: unknown): boolean {
   return isNoPermission(error) && messageOf(error).includes("'eval");
 }
 
+/** What Redis 6.2 and 7.0 say where a script does what its user may not (scripting.c, script.c); later ones say NOPERM. */
+const FORBIDDEN_IN_SCRIPT = "The user executing the script can't ";
+
 /** The ACL user may not do this. */
 export function isNoPermission(error: unknown): boolean {
-  return errorWord(error) === 'NOPERM';
+  return (
+    errorWord(error) === 'NOPERM' || (isReplyError(error) && error.message.includes(FORBIDDEN_IN_SCRIPT))
+  );
 }
 
 /** Trying to connect again cannot help: the credentials are wrong. */

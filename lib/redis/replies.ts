@@ -168,3 +168,52 @@ export function infoField(info: string, field: string): string | undefined {
   }
   return undefined;
 }
+
+/** What a service has said of one of its event patterns. */
+export interface Subscription {
+  service: string;
+  pattern: string;
+  /** When an instance last said so, in milliseconds by Redis' clock; 0 where that cannot be read. */
+  lastSeen: number;
+  /** For how long after that it counts, in milliseconds; `undefined` where it was not said. */
+  forgetAfter: number | undefined;
+  /** The field's value as it is. */
+  value: string;
+}
+
+/** The answer of HGETALL for the subscriptions. A service's name holds no space, a pattern may; `version` has none. */
+export function parseSubscriptions(reply: Readonly<Record<string, string>>): Subscription[] {
+  const subscriptions: Subscription[] = [];
+  for (const [field, value] of Object.entries(reply)) {
+    const space = field.indexOf(' ');
+    if (space > 0) {
+      const [lastSeen = '', forgetAfter = ''] = value.split(' ');
+      subscriptions.push({
+        service: field.slice(0, space),
+        pattern: field.slice(space + 1),
+        lastSeen: millisecondsIn(lastSeen) ?? 0,
+        forgetAfter: millisecondsIn(forgetAfter),
+        value,
+      });
+    }
+  }
+  return subscriptions;
+}
+
+function millisecondsIn(text: string): number | undefined {
+  return /^\d{1,16}$/.test(text) ? Number(text) : undefined;
+}
+
+/** How a consumer group was made. */
+export interface MadeGroup {
+  /** The id after which it starts; `0-0` is the beginning. */
+  from: string;
+  /** Whether it was there before: how far it was had been recorded. */
+  hadFloor: boolean;
+}
+
+/** The answer of the script that makes a consumer group. */
+export function parseMadeGroup(reply: unknown): MadeGroup {
+  const [from, hadFloor] = reply as [string, number];
+  return { from, hadFloor: hadFloor === 1 };
+}

@@ -22,6 +22,8 @@ export class DeadLetterWriter {
     private readonly holdings: Holdings<Delivery>,
     private readonly right: RightToSettle,
     private readonly reporter: Reporter,
+    /** Is told of each stream an entry of which has become a dead letter. */
+    private readonly settled: (stream: string) => void,
   ) {}
 
   /**
@@ -80,6 +82,7 @@ export class DeadLetterWriter {
       }),
     });
     this.holdings.release(delivery);
+    this.settled(stream);
     if (outcome.outcome === 'missing') {
       this.reportMissing(delivery);
     } else if (outcome.outcome === 'moved') {

@@ -50,6 +50,10 @@ export class EventRunner {
   private async handle(delivery: Delivery): Promise<void> {
     const { clock, acknowledge, onTeardownError } = this.deps;
     const handlers = this.deps.handlersOf(delivery);
+    if (handlers.length === 0) {
+      await this.refuse(delivery);
+      return;
+    }
     const isManual = acknowledge === 'manual' && !handlers.some(({ isForRequests }) => isForRequests);
     const execution = new EventExecution(delivery, clock, onTeardownError, isManual);
     this.running.add(execution);
@@ -59,6 +63,16 @@ export class EventRunner {
     this.reportHandled(execution, failures);
     if (!execution.isRevoked) {
       await this.settle(execution, handlers, failures);
+    }
+  }
+
+  /** Nobody here knows its pattern. */
+  private async refuse(delivery: Delivery): Promise<void> {
+    const error = new Error(`The service has no handler for '${delivery.entry.pattern}'.`);
+    if (this.deps.acknowledge === 'on-receipt') {
+      this.reportLate(delivery, [{ handler: 0, error }]);
+    } else {
+      await this.deps.deadLetters.add(delivery, 'no-handler', error);
     }
   }
 
@@ -118,10 +132,6 @@ export class EventRunner {
     handlers: readonly EventHandler[],
     failures: readonly FailedHandler[],
   ): EventOutcome {
-    if (handlers.length === 0) {
-      const error = new Error(`The service has no handler for '${delivery.entry.pattern}'.`);
-      return { kind: 'dead', reason: 'no-handler', error };
-    }
     const [first] = failures;
     if (first && first.error instanceof DeserializationError) {
       return { kind: 'dead', reason: 'malformed', error: first.error };

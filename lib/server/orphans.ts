@@ -88,8 +88,10 @@ export class Orphans {
       await this.takeWaiting(stream);
       if (!hasMore && !this.closing.signal.aborted) {
         await loneRunner.runSome(stream);
-        if (await this.isEmpty(stream)) {
-          this.streams.delete(stream);
+        // What is announced from here on may not be seen, and must not be forgotten.
+        this.streams.delete(stream);
+        if (!(await this.isEmpty(stream))) {
+          this.streams.add(stream);
         }
       }
     }
@@ -99,8 +101,11 @@ export class Orphans {
     }
   }
 
+  /** Not where there is news that came too late to be looked at. */
   private rest(): void {
-    this.quietUntil = performance.now() + this.deps.lease.interval;
+    if (!this.isNoticed) {
+      this.quietUntil = performance.now() + this.deps.lease.interval;
+    }
   }
 
   /** @returns whether there may be more, for which there is no room now */

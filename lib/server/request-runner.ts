@@ -81,10 +81,10 @@ export class RequestRunner implements RequestListener {
     execution.end();
   }
 
-  /** Stops a request, if its handler runs here. */
+  /** Stops a request, if its handler runs here. May be heard of more than once. */
   cancel(requestId: string): void {
     for (const execution of this.running) {
-      if (execution.requestId === requestId) {
+      if (execution.requestId === requestId && !execution.isAborted) {
         this.reportCancelled(execution.delivery, true);
         execution.lifetime.abort(new RequestCancelledError(execution.delivery.entry.pattern));
       }

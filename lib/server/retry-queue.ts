@@ -32,6 +32,8 @@ interface WaitingEvent {
   id: string;
   /** Unknown of an event that failed elsewhere: all handlers run again. */
   retry: EventRetry | undefined;
+  /** It failed at an instance that died or left. */
+  isTakenOver: boolean;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -78,17 +80,18 @@ export class RetryQueue {
     }
     this.deps.holdings.release(delivery);
     if (moved) {
-      this.wait({ stream, id, retry, timer: undefined }, delay);
+      this.wait({ stream, id, retry, isTakenOver: false, timer: undefined }, delay);
     }
     return moved;
   }
 
   /** Takes in what waits in this instance's name and is not known here, since the answer to moving it was lost. */
-  takeIn(stream: string, entries: readonly PendingEntry[]): void {
+  takeIn(stream: string, entries: readonly PendingEntry[], isTakenOver = false): void {
     for (const { id, idle } of entries) {
       const key = keyOf({ stream, id });
       if (!this.waiting.has(key) && !this.due.has(key)) {
-        this.wait({ stream, id, retry: undefined, timer: undefined }, Math.max(0, DUE_AT_IDLE_MS - idle));
+        const delay = Math.max(0, DUE_AT_IDLE_MS - idle);
+        this.wait({ stream, id, retry: undefined, isTakenOver, timer: undefined }, delay);
       }
     }
   }
@@ -103,7 +106,7 @@ export class RetryQueue {
       idle: 'keep',
     });
     // Which of the handlers had failed is not known here: all run again.
-    this.takeIn(stream, entries);
+    this.takeIn(stream, entries, true);
     return entries.length;
   }
 
@@ -181,12 +184,10 @@ export class RetryQueue {
   private async startSome(events: readonly WaitingEvent[]): Promise<void> {
     const { stream } = events[0]!;
     const instance = this.deps.reporter.instance.id;
-    const retries = new Map(events.map(({ id, retry }) => [id, retry]));
+    const histories = new Map(events.map(({ id, retry, isTakenOver }) => [id, { retry, isTakenOver }]));
     await this.deps.start(
-      { stream, from: instance + WAITING, which: [...retries.keys()], raise: 1 },
-      (id) => ({
-        retry: retries.get(id),
-      }),
+      { stream, from: instance + WAITING, which: [...histories.keys()], raise: 1 },
+      (id) => histories.get(id)!,
     );
     for (const event of events) {
       this.due.delete(keyOf(event));

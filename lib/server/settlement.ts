@@ -47,6 +47,8 @@ export class Settlement {
     private readonly holdings: Holdings<Delivery>,
     private readonly right: RightToSettle,
     log: Log,
+    /** Is told of each topic on which Redis has confirmed an acknowledgement. */
+    private readonly settled: (stream: string) => void,
   ) {
     this.warnings = new BurstLog((line) => log.warn(line));
     this.inbox = namespace.keys.inbox(group);
@@ -76,11 +78,14 @@ export class Settlement {
 
   /** Acknowledges entries that are not there any more, as far as that is possible: nothing depends on it. */
   forget(stream: string, ids: readonly string[]): void {
-    this.namespace.commands.client.xack(stream, this.group, ...ids).catch((error: unknown) => {
-      if (commandFailure(error) === 'refused') {
-        this.onFailure(stream, error);
-      }
-    });
+    this.namespace.commands.client.xack(stream, this.group, ...ids).then(
+      () => this.settled(stream),
+      (error: unknown) => {
+        if (commandFailure(error) === 'refused') {
+          this.onFailure(stream, error);
+        }
+      },
+    );
   }
 
   /**
@@ -96,6 +101,8 @@ export class Settlement {
     if (delivery.isInbox) {
       this.count(1);
       this.cleaner.add([delivery.id]);
+    } else {
+      this.settled(delivery.stream);
     }
     return true;
   }
@@ -201,6 +208,7 @@ export class Settlement {
       this.cleaner.add(ids);
     } else {
       this.count(-ids.length);
+      this.settled(stream);
     }
   }
 

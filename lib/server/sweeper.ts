@@ -18,6 +18,8 @@ export interface SweeperDeps {
   aloneFrom: number;
   /** Entries of a stream wait to be taken over. */
   onOrphans: (stream: string) => void;
+  /** An instance was found to have died. */
+  onDeath: () => void;
 }
 
 /**
@@ -105,6 +107,7 @@ export class Sweeper {
     }
     // It is looked after for some time; that it died is said once, by whoever found it.
     if (!isKnown || entries > 0) {
+      this.deps.onDeath();
       this.reportDeath(instance, entries);
     }
     if (await this.retire(streams, lease, instance)) {

@@ -2,7 +2,6 @@ import type { Deserializer } from '@nestjs/microservices';
 import { ConnectError, ConnectionClosedError } from '../errors.js';
 import type { ResolvedServerOptions } from '../options.js';
 import type { BlockingReader } from '../redis/blocking-reader.js';
-import { ensureGroup } from '../redis/groups.js';
 import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { messageOf } from '../redis/redis-errors.js';
@@ -28,6 +27,8 @@ import { Patrol } from './patrol.js';
 import type { WithHooks } from './pipeline.js';
 import { ReplyWriter } from './reply-writer.js';
 import { Reporter } from './reporter.js';
+import { GroupKeeper } from './retention/group-keeper.js';
+import { Retention } from './retention/retention.js';
 import { RetryQueue } from './retry-queue.js';
 import { Settlement } from './settlement.js';
 import { Sweeper } from './sweeper.js';
@@ -63,6 +64,8 @@ export class Worker {
   private readonly topics: string[];
   private readonly streams: readonly string[];
   private readonly reporter: Reporter;
+  private readonly groups: GroupKeeper;
+  private readonly retention: Retention;
   private readonly lease: Lease;
   private readonly holdings = new Holdings<Delivery>();
   private readonly settlement: Settlement;
@@ -88,6 +91,14 @@ export class Worker {
     this.streams = [this.inbox, ...this.topics];
     this.reporter = new Reporter(namespace.hooks, instance, log);
     const { holdings, reporter, cancellations } = this;
+    this.groups = new GroupKeeper(namespace, reporter);
+    this.retention = new Retention({
+      namespace,
+      reporter,
+      patterns: handlers.eventRoutes,
+      forgetAfter: options.forgetAfter,
+    });
+    const settled = (stream: string): void => this.retention.settled(stream);
     this.lease = new Lease({
       namespace,
       instance,
@@ -100,9 +111,16 @@ export class Worker {
       },
     });
     const right = this.lease;
-    this.settlement = new Settlement(namespace, service, holdings, right, log);
+    this.settlement = new Settlement(namespace, service, holdings, right, log, settled);
     this.replies = new ReplyWriter(namespace, right, log);
-    this.deadLetters = new DeadLetterWriter(namespace, options.deadLetters, holdings, right, reporter);
+    this.deadLetters = new DeadLetterWriter(
+      namespace,
+      options.deadLetters,
+      holdings,
+      right,
+      reporter,
+      settled,
+    );
     this.retries = new RetryQueue({
       namespace,
       holdings,
@@ -144,6 +162,7 @@ export class Worker {
       ...shared,
       aloneFrom: Math.min(ALONE_FROM, options.retry.maxDeliveries + 1),
       onOrphans: (stream) => this.orphans.notice(stream),
+      onDeath: () => this.retention.settledByOthers(),
     });
     this.control = new ControlReader(namespace, reporter, {
       cancelled: (requestId) => {
@@ -172,7 +191,7 @@ export class Worker {
       topics: this.topics,
       onConnected: (streams) => this.patrol.watch(streams),
       onDoubtful: (batches) => void this.patrol.recheck(batches),
-      ensureGroups: (streams) => this.ensureGroups(streams),
+      ensureGroups: (streams) => this.makeGroupsAgain(streams),
     });
     this.readers = [...this.intake.readers, this.control.reader];
   }
@@ -192,7 +211,9 @@ export class Worker {
     await namespace.settingUp(async () => {
       // Before the first read, so that whatever this instance is given can be found when it dies.
       await this.lease.start();
-      await this.ensureGroups(this.streams);
+      // Before the groups are made, so that nobody trims what they are to begin with.
+      await this.retention.start();
+      await this.groups.ensure(this.streams);
       await this.control.begin();
       orphaned = await orphanedStreams(namespace, instance.service);
     });
@@ -229,6 +250,7 @@ export class Worker {
         await settledWithin(this.flush(), FLUSH_WITHIN_MS);
       }
     } finally {
+      await this.retention.stop();
       this.replies.close();
       this.settlement.close();
       this.lease.stop();
@@ -277,9 +299,10 @@ export class Worker {
     }
   }
 
-  private async ensureGroups(streams: readonly string[]): Promise<void> {
-    const { namespace, instance } = this.deps;
-    await Promise.all(streams.map((stream) => ensureGroup(namespace.commands, stream, instance.service)));
+  /** What took the groups away may have taken the subscriptions, too. */
+  private async makeGroupsAgain(streams: readonly string[]): Promise<void> {
+    await this.retention.renew();
+    await this.groups.ensure(streams);
   }
 
   /** A slot is free, or more: what waits has its turn before what is read. */

@@ -52,15 +52,15 @@ async function renewalUnderWay(script: RunningScript): Promise<void> {
 }
 
 test.each<[string, (script: RunningScript) => Promise<void>]>([
-  ['at any moment', async () => undefined],
+  ['at any moment', () => Promise.resolve()],
   ['between a renewal and its answer', renewalUnderWay],
 ])(
   'an instance that stands still for three leases, %s, neither settles nor answers what was taken over, and goes on serving',
   async (_, untilMoment) => {
     const stopped = await startProxied();
-    const asked = await caller.ask({ name: 'asked', then: 'end', ms: 3_000 });
-    await tell(keys.redis, { name: 'told', then: 'end', ms: 3_000 });
-    await tell(keys.redis, { name: 'failing', then: 'fail', ms: 3_000 });
+    const asked = await caller.ask({ name: 'asked', then: 'end', waits: true });
+    await tell(keys.redis, { name: 'told', then: 'end', waits: true });
+    await tell(keys.redis, { name: 'failing', then: 'fail', waits: true });
     await tell(keys.redis, { name: 'hanging', then: 'hang' });
     const names = ['asked', 'told', 'failing', 'hanging'];
     for (const name of names) {
@@ -74,8 +74,11 @@ test.each<[string, (script: RunningScript) => Promise<void>]>([
         await other.says(`started ${name} 2`);
       }
     });
-    await stopped.says('aborted hanging LeaseLostError');
-    // The others took no notice, and end before those of the one that took over.
+    for (const name of names) {
+      await stopped.says(`aborted ${name} LeaseLostError`);
+    }
+    // They take no notice, and end before those of the one that took over.
+    stopped.signal('SIGHUP');
     await stopped.says('ended asked');
     await stopped.says('ended told');
     const owner = await nameOf(other);
@@ -85,6 +88,7 @@ test.each<[string, (script: RunningScript) => Promise<void>]>([
     expect(count(stopped.output, 'hook fenced')).toBe(1);
     expect(stopped.output).toMatch(/hook fenced .*"lost":4/);
 
+    other.signal('SIGHUP');
     await expect(caller.answer(asked)).resolves.toEqual({ kind: 'v', payload: `asked by ${other.pid}` });
     await other.says('hook retried');
     expect(stopped.output).not.toContain('hook retried');
@@ -98,13 +102,11 @@ test.each<[string, (script: RunningScript) => Promise<void>]>([
 
 test('a reply that was written before its instance stood still is not written again', async () => {
   const stopped = await startProxied();
-  const asked = await caller.ask({ name: 'asked', then: 'end', ms: 4_000 });
+  const asked = await caller.ask({ name: 'asked', then: 'end', waits: true });
   await stopped.says('started asked 1');
-  const since = performance.now();
   const other = await startOne();
-  // Shortly before it ends: an instance whose renewals are not confirmed writes nothing.
-  await eventually(() => performance.now() - since > 3_700, 'the handler to be about to end');
   proxy.hold('to-client');
+  stopped.signal('SIGHUP');
   await expect(caller.answer(asked)).resolves.toEqual({ kind: 'v', payload: `asked by ${stopped.pid}` });
   await stopFor(stopped, async () => {
     // It will never know whether its reply has arrived.
@@ -113,6 +115,7 @@ test('a reply that was written before its instance stood still is not written ag
     await other.says('started asked 2');
   });
   await stopped.says('hook fenced');
+  other.signal('SIGHUP');
   await other.says('ended asked');
   await keys.settled();
   const next = await caller.ask({ name: 'next', then: 'end' });
@@ -126,11 +129,12 @@ test('a reply that was written before its instance stood still is not written ag
 
 test('an instance that stands still for three leases, and from which nobody took anything, goes on as if nothing had been', async () => {
   const stopped = await startOne();
-  const asked = await caller.ask({ name: 'asked', then: 'end', ms: 1_000 });
-  await tell(keys.redis, { name: 'told', then: 'end', ms: 1_000 });
+  const asked = await caller.ask({ name: 'asked', then: 'end', waits: true });
+  await tell(keys.redis, { name: 'told', then: 'end', waits: true });
   await stopped.says('started asked 1');
   await stopped.says('started told 1');
-  await stopFor(stopped, async () => undefined);
+  await stopFor(stopped, () => Promise.resolve());
+  stopped.signal('SIGHUP');
   await expect(caller.answer(asked)).resolves.toEqual({ kind: 'v', payload: `asked by ${stopped.pid}` });
   await keys.settled();
   expect(stopped.output).not.toContain('aborted');

@@ -21,8 +21,8 @@ afterAll(() => service.remove());
 test('a request whose instance is killed is answered by another, and an event is handled by it', async () => {
   const victim = await service.instance({ lease: LEASE });
   const asking = connect({ connection: service.redis.url, service: 'tasks' });
-  const answer = firstValueFrom(asking.send<string>('task', { name: 'asked', then: 'end', ms: 1_500 }));
-  await lastValueFrom(asking.emit('task.event', { name: 'told', then: 'end', ms: 1_500 }));
+  const answer = firstValueFrom(asking.send<string>('task', { name: 'asked', then: 'end', waits: true }));
+  await lastValueFrom(asking.emit('task.event', { name: 'told', then: 'end', waits: true }));
   await victim.says('started asked');
   await victim.says('started told');
   const survivor = await service.instance({ lease: LEASE });
@@ -32,6 +32,7 @@ test('a request whose instance is killed is answered by another, and an event is
   await survivor.says('started told 2');
   // It had no full lease to be sure of itself before.
   expect(performance.now() - killed).toBeLessThan(LEASE + TAKEN_WITHIN_MS);
+  survivor.signal('SIGHUP');
   await expect(answer).resolves.toBe(`asked by ${survivor.pid}`);
   await keys.settled();
 });
@@ -74,8 +75,8 @@ test('the only instance that is not full takes over, whoever it is that finds th
 
 test('a request whose instances are killed one after the other is answered once, by the one that lives', async () => {
   const caller = await Caller.make(keys.redis);
-  const request = await caller.ask({ name: 'asked', then: 'end', ms: 700 });
-  await tell(keys.redis, { name: 'told', then: 'end', ms: 700 });
+  const request = await caller.ask({ name: 'asked', then: 'end', waits: true });
+  await tell(keys.redis, { name: 'told', then: 'end', waits: true });
   let next = await service.instance({ lease: LEASE });
   for (const delivery of [1, 2]) {
     await next.says(`started asked ${delivery}`);
@@ -83,9 +84,12 @@ test('a request whose instances are killed one after the other is answered once,
     await next.end('SIGKILL');
     next = await service.instance({ lease: LEASE });
   }
+  // Alone by now, so one after the other.
   await next.says('started asked 3');
-  await next.says('ended told');
+  next.signal('SIGHUP');
   await expect(caller.answer(request)).resolves.toEqual({ kind: 'v', payload: `asked by ${next.pid}` });
+  await next.says('started told 3');
+  next.signal('SIGHUP');
   await keys.settled();
   expect(count(next.output, 'started')).toBe(2);
   await expect(caller.answers(request)).resolves.toHaveLength(1);

@@ -88,6 +88,9 @@ async function record(): Promise<string[]> {
     firstValueFrom(client.send('order.total', [3, 4])),
   ]);
   await eventually(inboxIsEmpty, 'the inbox to be empty');
+  const topicIsEmpty = async (): Promise<boolean> =>
+    (await inspect.xlen('{nest:0}:topic:order.created')) === 0;
+  await eventually(topicIsEmpty, 'the topic to be trimmed');
   const [instance = ''] = await inspect.hkeys('{nest:0}:instances:orders');
   const running = client.send('order.wait', 1).subscribe();
   await waiting.promise;
@@ -129,8 +132,9 @@ const RECORDED = [
   // A server, before its first read.
   '(LUA) SET {nest:0}:lease:orders:<instance> <now> PX 10000',
   '(LUA) HSET {nest:0}:instances:orders <instance> <now>',
-  'XGROUP CREATE {nest:0}:inbox:orders orders 0 MKSTREAM',
-  'XGROUP CREATE {nest:0}:topic:order.created orders 0 MKSTREAM',
+  '(LUA) HSET {nest:0}:subscriptions orders order.created <now> 604800000',
+  '(LUA) XGROUP CREATE {nest:0}:inbox:orders orders 0-0 MKSTREAM',
+  '(LUA) XGROUP CREATE {nest:0}:topic:order.created orders 0-0 MKSTREAM',
   'XREADGROUP GROUP orders <instance> COUNT 48 BLOCK 5000 STREAMS {nest:0}:inbox:orders >',
   'XREADGROUP GROUP orders <instance> COUNT 64 BLOCK 5000 STREAMS {nest:0}:topic:order.created >',
   // A client, before its first request.
@@ -164,6 +168,7 @@ const RECORDED = [
   // Settled.
   'XACK {nest:0}:inbox:orders orders <entry id>',
   'XACK {nest:0}:topic:order.created orders <entry id>',
+  '(LUA) XTRIM {nest:0}:topic:order.created MINID <entry id>',
 ];
 
 test.each(RECORDED)('what was recorded is written still: %s', (command) => {
@@ -189,6 +194,7 @@ test('an instance is registered before its first read, a topic before its first 
   };
   expect(at('(LUA) SET {nest:0}:lease:orders')).toBeLessThan(at('XREADGROUP'));
   expect(at('(LUA) HSET {nest:0}:instances:orders')).toBeLessThan(at('XREADGROUP'));
+  expect(at('(LUA) HSET {nest:0}:subscriptions')).toBeLessThan(at('(LUA) XGROUP CREATE'));
   expect(at('SADD {nest:0}:topics')).toBeLessThan(at('XADD {nest:0}:topic:order.created'));
   expect(at('XGROUP CREATE nest:replies:')).toBeLessThan(at('XADD {nest:0}:inbox:orders'));
   expect(at('HGETALL {nest:0}:layout')).toBeLessThan(at('(LUA) SET {nest:0}:lease:orders'));

@@ -17,6 +17,8 @@ export interface Task {
   /** `end`, `fail` or `die`, at once or after `ms`; `hang`; ask to be delivered again `later`, in `ms`. */
   then: 'end' | 'hang' | 'die' | 'fail' | 'later';
   ms?: number;
+  /** Only once its process has been sent a SIGHUP after it was started. */
+  waits?: boolean;
 }
 
 /** A Redis and instances of the service `tasks` in processes of their own, which do what their messages say. */

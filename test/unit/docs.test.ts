@@ -32,6 +32,7 @@ const RARE = [
   'unlink',
   'zremrangebyscore',
   'xgroup|delconsumer',
+  'xinfo|stream',
 ];
 
 /** Languages of blocks. Code for users is `ts`, so that none escapes the type check. */

@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import { interval, map, type Observable } from 'rxjs';
 import {
   RedisStreamsContext,
   RedisStreamsServer,
@@ -12,14 +13,17 @@ import type { Task } from '../tasks.js';
 
 /**
  * An instance of a service that does what its messages say, and tells what happens: `started <name> <delivery>`,
- * `ended <name>`, `aborted <name> <reason>`, `hook <report> <details>`. SIGUSR2 closes it, and nothing else: whether
- * the process ends then is up to what is left in it.
+ * `ended <name>`, `aborted <name> <reason>`, `hook <report> <details>`. SIGHUP lets go on what waits for it. SIGUSR2
+ * closes it, and nothing else: whether the process ends then is up to what is left in it.
  */
-async function carryOut({ name, then, ms = 0 }: Task, context: RedisStreamsContext): Promise<string> {
+async function carryOut({ name, then, ms = 0, waits }: Task, context: RedisStreamsContext): Promise<string> {
   say(`started ${name} ${context.deliveryCount}`);
   context.signal.addEventListener('abort', () => say(`aborted ${name} ${String(context.signal.reason)}`));
   if (ms > 0 && then !== 'later') {
     await new Promise((resolve) => setTimeout(resolve, ms));
+  }
+  if (waits) {
+    await new Promise((resolve) => process.once('SIGHUP', resolve));
   }
   switch (then) {
     case 'die':
@@ -43,6 +47,12 @@ class TaskController {
   request(@Payload() task: Task, @Ctx() context: RedisStreamsContext): Promise<string> {
     return carryOut(task, context);
   }
+  /** Values without end. */
+  @MessagePattern('task.values')
+  values(@Payload() { name, ms = 20 }: Task, @Ctx() context: RedisStreamsContext): Observable<string> {
+    say(`started ${name} ${context.deliveryCount}`);
+    return interval(ms).pipe(map((i) => `${name} ${i}`));
+  }
   @EventPattern<string>('task.event')
   event(@Payload() task: Task, @Ctx() context: RedisStreamsContext): Promise<string> {
     return carryOut(task, context);
@@ -56,9 +66,10 @@ function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
+process.setMaxListeners(0);
 const options = JSON.parse(process.argv[2]!) as RedisStreamsServerOptions;
 const server = new RedisStreamsServer(options);
-for (const name of ['instanceDied', 'fenced', 'retried', 'deadLettered', 'lost', 'connected'] as const) {
+for (const name of ['instanceDied', 'fenced', 'retried', 'deadLettered'] as const) {
   server.hooks.on(name, (report) => say(`hook ${name} ${JSON.stringify(report)}`));
 }
 const app = await NestFactory.createMicroservice(TaskModule, { strategy: server, logger: ['warn', 'error'] });

@@ -72,6 +72,15 @@ describe('the first word', () => {
     expect(isReplyError({ name: 'ReplyError', message: 'NOGROUP' })).toBe(false);
   });
 
+  test('is hidden where a script did what its user may not, in Redis 6.2 and 7.0', () => {
+    const what = "The user executing the script can't run this command or subcommand";
+    expect(isNoPermission(answered(`ERR ${what} script: 8d57, on @user_script:1.`))).toBe(true);
+    expect(
+      isNoPermission(answered(`ERR Error running script (call to f_8d57): @user_script:1: ${what}`)),
+    ).toBe(true);
+    expect(isNoPermission(new Error(what))).toBe(false);
+  });
+
   test('of an error that is only a word', () => {
     expect(errorWord(answered('NOGROUP'))).toBe('NOGROUP');
   });

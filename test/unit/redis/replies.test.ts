@@ -4,6 +4,7 @@ import {
   infoField,
   isEarlier,
   nextEntryId,
+  parseMadeGroup,
   parseAdded,
   parseDeadLetterOutcome,
   parseEntries,
@@ -11,6 +12,7 @@ import {
   parsePendingIds,
   parseReplayOutcome,
   parseStreams,
+  parseSubscriptions,
   parseTime,
 } from '../../../lib/redis/replies.js';
 
@@ -168,6 +170,44 @@ describe('INFO', () => {
     expect(infoField(valkey, 'redis')).toBeUndefined();
     expect(infoField(six, '# Server')).toBeUndefined();
     expect(infoField('', 'redis_version')).toBeUndefined();
+  });
+});
+
+describe('the subscriptions', () => {
+  test('a service and its pattern, in which there may be spaces', () => {
+    const reply = { version: '7', 'a told': '1700000000000 5000', 'b x y  z': '1700000000001', 'c ': '0 1' };
+    expect(parseSubscriptions(reply)).toEqual([
+      {
+        service: 'a',
+        pattern: 'told',
+        lastSeen: 1_700_000_000_000,
+        forgetAfter: 5_000,
+        value: '1700000000000 5000',
+      },
+      {
+        service: 'b',
+        pattern: 'x y  z',
+        lastSeen: 1_700_000_000_001,
+        forgetAfter: undefined,
+        value: '1700000000001',
+      },
+      { service: 'c', pattern: '', lastSeen: 0, forgetAfter: 1, value: '0 1' },
+    ]);
+  });
+
+  test('what is no subscription is passed over, and a time that is none is long ago', () => {
+    expect(parseSubscriptions({ version: '1', ' x': '1' })).toEqual([]);
+    expect(parseSubscriptions({ 'a b': 'soon' })).toMatchObject([{ lastSeen: 0, forgetAfter: undefined }]);
+  });
+});
+
+describe('a group that was made', () => {
+  test('where it starts, and whether it was there before', () => {
+    expect(parseMadeGroup(['0-0', 0])).toEqual({ from: '0-0', hadFloor: false });
+    expect(parseMadeGroup(['5-18446744073709551615', 1])).toEqual({
+      from: '5-18446744073709551615',
+      hadFloor: true,
+    });
   });
 });
 

@@ -1,0 +1,45 @@
+import type { Redis } from 'ioredis';
+import { Script } from './script.js';
+
+/** Patterns in one call: a script holds up everybody else. */
+const MAX_PER_CALL = 500;
+
+/**
+ * Writes that a service subscribes to patterns, and was seen now.
+ *
+ * KEYS[1] subscriptions
+ * ARGV[1] service   ARGV[2] forgetAfter, in ms   ARGV[3..] patterns
+ * Returns how many of them are new
+ *
+ * A script for Redis' clock, and because `version` must be raised together with a new field: whoever trims by what it
+ * read before is told so by that. It starts at the time, so that after a FLUSHALL no former version comes again.
+ */
+const SUBSCRIBE = new Script(`
+local time = redis.call('TIME')
+local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
+local added = 0
+for i = 3, #ARGV do
+  added = added + redis.call('HSET', KEYS[1], ARGV[1] .. ' ' .. ARGV[i], now .. ' ' .. ARGV[2])
+end
+if added > 0 then
+  redis.call('HSETNX', KEYS[1], 'version', now)
+  redis.call('HINCRBY', KEYS[1], 'version', 1)
+end
+return added
+`);
+
+/** Writes or renews the subscriptions of a service; resolves when all are written. */
+export async function subscribe(
+  redis: Redis,
+  subscriptions: string,
+  service: string,
+  patterns: readonly string[],
+  forgetAfter: number,
+): Promise<void> {
+  const calls: Promise<unknown>[] = [];
+  for (let i = 0; i < patterns.length; i += MAX_PER_CALL) {
+    const args = [service, String(forgetAfter), ...patterns.slice(i, i + MAX_PER_CALL)];
+    calls.push(SUBSCRIBE.run(redis, [subscriptions], args));
+  }
+  await Promise.all(calls);
+}

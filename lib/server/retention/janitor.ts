@@ -1,0 +1,193 @@
+import type { NamespaceConnection } from '../../redis/namespace-connection.js';
+import { isNoPermission, messageOf } from '../../redis/redis-errors.js';
+import type { Subscription } from '../../redis/replies.js';
+import { dropTopic } from '../../redis/scripts/drop-topic.js';
+import { forgetSubscriptions } from '../../redis/scripts/forget-subscriptions.js';
+import { pause } from '../../util/time.js';
+import type { Reporter } from '../reporter.js';
+import type { Subscribers } from './subscribers.js';
+import { RENEW_EVERY_MS, type Subscriptions } from './subscriptions.js';
+
+/** It comes round ten times within `forgetAfter`, but neither more often than each minute nor more rarely than each hour. */
+const ROUNDS_WITHIN_FORGET_AFTER = 10;
+const AT_LEAST_EVERY_MS = 3_600_000;
+const AT_MOST_EVERY_MS = 60_000;
+
+/** Patterns in one look at the set of topics. */
+const TOPICS_PER_LOOK = 200;
+
+/** How long a service that seems to be away is given to say that it is not. */
+const OBJECTION_MS = 1.5 * RENEW_EVERY_MS;
+
+/** How many patterns a log line names. */
+const MAX_NAMED = 5;
+
+/** What a janitor is made from. */
+export interface JanitorOptions {
+  namespace: NamespaceConnection;
+  subscriptions: Subscriptions;
+  subscribers: Subscribers;
+  forgetAfter: number;
+  reporter: Reporter;
+  /** After each round: what kept topics from being trimmed may be gone. */
+  onCleaned: () => void;
+}
+
+/**
+ * Removes, now and then, what nobody needs any more: subscriptions of services that are gone, and topics to which
+ * nobody subscribes. Every instance has one; several at once do no harm, since each removal is checked in its script.
+ */
+export class Janitor {
+  private readonly stopping = new AbortController();
+  /** Patterns without a stream at the last round. One that is there for the first time may just be getting it. */
+  private missing = new Set<string>();
+  private mayDropTopics = true;
+  private running: Promise<void> | undefined;
+
+  constructor(private readonly options: JanitorOptions) {}
+
+  start(): void {
+    this.running ??= this.run();
+  }
+
+  /** Resolves when it has ended: at once, or when Redis has answered. */
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.running;
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.stopping;
+    const every = interval(this.options.forgetAfter);
+    // Instances that are started together, or often, come round at different times.
+    await pause(every * Math.random(), signal);
+    while (!signal.aborted) {
+      await this.goRound();
+      await pause(every * (0.75 + Math.random() / 2), signal);
+    }
+  }
+
+  private async goRound(): Promise<void> {
+    if (!this.options.namespace.commands.isReady || this.options.namespace.mismatch) {
+      return;
+    }
+    try {
+      await this.forgetUnwanted();
+      await this.dropUnwanted();
+      if (!this.stopping.signal.aborted) {
+        this.options.onCleaned();
+      }
+    } catch (error) {
+      if (!this.stopping.signal.aborted) {
+        this.options.reporter.warnings.report(
+          'Cleaning up',
+          `What nobody needs was not removed: ${messageOf(error)}; trying again later`,
+        );
+      }
+    }
+  }
+
+  /**
+   * Who seems to be away may only have been cut off, with all of us, from a Redis that was down. So nobody is judged
+   * before we could write ourselves, and not without the time to do the same.
+   */
+  private async forgetUnwanted(): Promise<void> {
+    const { namespace, subscriptions, subscribers, forgetAfter } = this.options;
+    await subscriptions.renew();
+    await subscribers.look();
+    const unwanted = subscribers.unwanted(namespace.clock.now(), forgetAfter);
+    if (unwanted.length === 0) {
+      return;
+    }
+    await pause(Math.min(OBJECTION_MS, forgetAfter), this.stopping.signal);
+    if (this.stopping.signal.aborted) {
+      return;
+    }
+    const { commands, keys } = namespace;
+    const forgotten = await forgetSubscriptions(commands.client, keys, unwanted);
+    subscribers.removed(forgotten);
+    this.tell(forgotten);
+    await subscribers.look();
+  }
+
+  private tell(forgotten: readonly Subscription[]): void {
+    const { hooks, log } = this.options.reporter;
+    for (const { service, pattern, lastSeen } of forgotten) {
+      hooks.report('subscriptionForgotten', { service, pattern, lastSeen: new Date(lastSeen) });
+    }
+    for (const service of new Set(forgotten.map((one) => one.service))) {
+      const its = forgotten.filter((one) => one.service === service);
+      const patterns = listed(its.map(({ pattern }) => pattern));
+      const lastSeen = new Date(Math.max(...its.map((one) => one.lastSeen))).toISOString();
+      log.warn(
+        `Service '${service}' does not hold back events of ${patterns} any more: it was last seen to subscribe to them at ${lastSeen}`,
+      );
+    }
+  }
+
+  private async dropUnwanted(): Promise<void> {
+    if (!this.mayDropTopics) {
+      return;
+    }
+    const { namespace } = this.options;
+    const { log } = this.options.reporter;
+    const missing = new Set<string>();
+    const dropped: string[] = [];
+    let cursor = '0';
+    try {
+      do {
+        const { commands, keys } = namespace;
+        const [next, patterns] = await commands.client.sscan(keys.topics, cursor, 'COUNT', TOPICS_PER_LOOK);
+        cursor = next;
+        await this.dropSome(patterns, missing, dropped);
+      } while (cursor !== '0' && !this.stopping.signal.aborted);
+      this.missing = missing;
+    } catch (error) {
+      if (!isNoPermission(error)) {
+        throw error;
+      }
+      // What is not allowed never will be, and others may do it.
+      this.mayDropTopics = false;
+      log.warn(`This instance may not remove topics that no service subscribes to: ${messageOf(error)}`);
+    }
+    if (dropped.length > 0) {
+      log.log(
+        `Topics were removed to which no service subscribes and whose last event is old: ${listed(dropped)}`,
+      );
+    }
+  }
+
+  /** Adds those without a stream to `missing`, and those that were removed to `dropped`. */
+  private async dropSome(
+    patterns: readonly string[],
+    missing: Set<string>,
+    dropped: string[],
+  ): Promise<void> {
+    const { namespace, subscribers, forgetAfter } = this.options;
+    const { version = '' } = subscribers;
+    const dropOne = async (pattern: string): Promise<void> => {
+      const wasMissing = this.missing.has(pattern);
+      const { commands, keys } = namespace;
+      const outcome = await dropTopic(commands.client, keys, version, pattern, forgetAfter, wasMissing);
+      if (outcome === 'missing') {
+        missing.add(pattern);
+      } else if (outcome === 'dropped') {
+        dropped.push(pattern);
+      }
+    };
+    const unwanted = patterns.filter((pattern) => subscribers.of(pattern).length === 0);
+    await Promise.all(unwanted.map(dropOne));
+  }
+}
+
+/** The first few of them, for a log line. */
+function listed(patterns: readonly string[]): string {
+  const named = patterns.slice(0, MAX_NAMED).map((pattern) => `'${pattern}'`);
+  const others = patterns.length - named.length;
+  return named.join(', ') + (others > 0 ? ` and ${others} more` : '');
+}
+
+function interval(forgetAfter: number): number {
+  const wanted = Math.max(forgetAfter / ROUNDS_WITHIN_FORGET_AFTER, Math.min(AT_MOST_EVERY_MS, forgetAfter));
+  return Math.min(wanted, AT_LEAST_EVERY_MS);
+}

@@ -1,0 +1,70 @@
+import type { NamespaceConnection } from '../../redis/namespace-connection.js';
+import { subscribe } from '../../redis/scripts/subscribe.js';
+
+/** How often it is written anew that the subscriptions are alive. */
+export const RENEW_EVERY_MS = 60_000;
+
+/** A service that may be forgotten sooner renews as often as this within that time. */
+const RENEWALS_BEFORE_FORGOTTEN = 3;
+
+/** What subscriptions are made from. */
+export interface SubscriptionsOptions {
+  namespace: NamespaceConnection;
+  service: string;
+  /** All event patterns of the service. */
+  patterns: readonly string[];
+  /** Milliseconds after the last renewal for which they count. */
+  forgetAfter: number;
+  /** A renewal on the timer failed; the next one is a new attempt. */
+  onFailure: (error: unknown) => void;
+}
+
+/**
+ * Says in Redis which events this service wants, so that none is removed before it has settled it: also while it is
+ * down, and before its consumer group exists. All instances of a service write the same fields.
+ */
+export class Subscriptions {
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly options: SubscriptionsOptions) {}
+
+  /** Whether there is anything to say. */
+  get isEmpty(): boolean {
+    return this.options.patterns.length === 0;
+  }
+
+  /** Writes them for the first time, and then renews them on a timer. Rejects when the first write fails. */
+  async start(): Promise<void> {
+    await this.renew();
+    if (!this.isEmpty) {
+      const every = Math.min(RENEW_EVERY_MS, this.options.forgetAfter / RENEWALS_BEFORE_FORGOTTEN);
+      this.timer ??= setInterval(this.onTimer, every).unref();
+    }
+  }
+
+  /** Writes them now. Rejects when Redis does not confirm it. */
+  async renew(): Promise<void> {
+    const { namespace, service, patterns, forgetAfter } = this.options;
+    if (!this.isEmpty) {
+      await subscribe(
+        namespace.commands.client,
+        namespace.keys.subscriptions,
+        service,
+        patterns,
+        forgetAfter,
+      );
+    }
+  }
+
+  /** Writes no more. What was written stays: a service that is down is still subscribed. */
+  stop(): void {
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  private readonly onTimer = (): void => {
+    if (this.options.namespace.commands.isReady) {
+      this.renew().catch(this.options.onFailure);
+    }
+  };
+}
