@@ -7,7 +7,8 @@ import { eventually } from '../support/wait.js';
 const LEASE = 600;
 /** BLOCK and its grace: for so long Redis may give entries to a machine that is gone. */
 const QUARANTINE_MS = 7_000;
-const IDLE_FOR_MS = 5_000;
+/** Twice what the slowest of its rounds takes. */
+const IDLE_FOR_MS = 10_000;
 
 let service: TaskService;
 let keys: TaskKeys;
