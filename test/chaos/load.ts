@@ -58,5 +58,8 @@ export interface ServerSetup {
   maxDeliveries: number;
 }
 
+/** With this both end when Redis refuses them at their start: whoever runs them starts them again. */
+export const NOT_YET = 75;
+
 /** What both say once they work. */
 export const AT_WORK = 'at work';

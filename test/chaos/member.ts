@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CompiledScripts, RunningScript } from '../support/child-process.js';
 import type { Proxy } from '../support/proxy.js';
-import { AT_WORK } from './load.js';
+import { AT_WORK, NOT_YET } from './load.js';
 import type { Line } from './records.js';
 
 /** Redis may be away while a process starts. */
@@ -54,20 +54,12 @@ export class Member {
     return this.options.proxy;
   }
 
-  /** Starts a process; resolves when it works. */
+  /** Starts a process, and again while Redis refuses it at its start; resolves when it works. */
   async start(): Promise<void> {
-    const { kind, scripts, books, setup } = this.options;
-    this.generation++;
-    const { process } = this;
-    const book = join(books, process);
-    const script = scripts.run(`children/${kind}`, JSON.stringify(setup(process, book, this.generation)));
-    this.script = script;
-    void script.ended.then(() => this.ended(script, process, book));
-    await script.says(AT_WORK, AT_WORK_WITHIN_MS).catch((error: unknown) => {
-      if (!this.told.has(process)) {
-        throw error;
-      }
-    });
+    let script: RunningScript;
+    do {
+      script = await this.launch();
+    } while (script.ending === `code ${NOT_YET}`);
   }
 
   /** SIGKILL; resolves when it is dead. */
@@ -91,6 +83,27 @@ export class Member {
     this.script?.signal(signal);
   }
 
+  /** Resolves when the process works, or has ended as it may. */
+  private async launch(): Promise<RunningScript> {
+    const { kind, scripts, books, setup } = this.options;
+    this.generation++;
+    const { process } = this;
+    const book = join(books, process);
+    const script = scripts.run(`children/${kind}`, JSON.stringify(setup(process, book, this.generation)));
+    this.script = script;
+    void script.ended.then(() => this.ended(script, process, book));
+    await script.says(AT_WORK, AT_WORK_WITHIN_MS).catch((error: unknown) => {
+      if (!this.mayEnd(script, process)) {
+        throw error;
+      }
+    });
+    return script;
+  }
+
+  private mayEnd(script: RunningScript, process: string): boolean {
+    return this.told.has(process) || script.ending === `code ${NOT_YET}`;
+  }
+
   /** The name of the present process. */
   private get process(): string {
     return `${this.name}.${this.generation}`;
@@ -107,7 +120,7 @@ export class Member {
     if (errors !== '') {
       this.options.trouble(`${process} wrote to stderr: ${errors}`);
     }
-    if (this.told.has(process)) {
+    if (this.mayEnd(script, process)) {
       return;
     }
     this.killed.add(process);

@@ -3,6 +3,7 @@ import { Controller } from '@nestjs/common';
 import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { RedisStreamsContext } from '../../lib/index.js';
 import { closeAll, serve } from '../support/app.js';
+import { Proxy } from '../support/proxy.js';
 import { RedisServer } from '../support/redis-server.js';
 import { Caller, TaskKeys, tell } from '../support/tasks.js';
 import { deferred, eventually } from '../support/wait.js';
@@ -40,6 +41,8 @@ let redis: RedisServer;
 let keys: TaskKeys;
 let caller: Caller;
 let reports: string[] = [];
+/** In front of one of the instances. */
+let proxy: Proxy;
 let asked: Map<string, string>;
 beforeAll(async () => {
   redis = await RedisServer.start('--appendonly', 'yes', '--appendfsync', 'always');
@@ -51,7 +54,8 @@ beforeEach(async () => {
   released = [deferred(), deferred()];
   keys = await TaskKeys.empty(redis.url);
   caller = await Caller.make(keys.redis);
-  await Promise.all(Array.from({ length: INSTANCES }, () => serveTasks()));
+  proxy = await Proxy.start(redis.port);
+  await Promise.all([serveTasks(proxy.url), ...Array.from({ length: INSTANCES - 1 }, () => serveTasks())]);
   asked = new Map();
   for (let i = 0; i < MESSAGES; i++) {
     asked.set(`asked${i}`, await caller.ask({ name: `asked${i}`, then: 'end' }));
@@ -59,12 +63,15 @@ beforeEach(async () => {
   }
   await eventually(() => ran.length === 2 * MESSAGES, 'all handlers to run');
 });
-afterEach(closeAll);
+afterEach(async () => {
+  await closeAll();
+  await proxy.stop();
+});
 afterAll(() => redis.stop());
 
-async function serveTasks(): Promise<void> {
+async function serveTasks(connection = redis.url): Promise<void> {
   const options = {
-    connection: redis.url,
+    connection,
     service: 'tasks',
     lease: LEASE,
     concurrency: 2,
@@ -101,8 +108,16 @@ test.each<[string, { go: () => unknown; comeBack: () => unknown }]>([
   [
     'stood still',
     {
-      go: () => process.kill(redis.pid, 'SIGSTOP'),
-      comeBack: () => process.kill(redis.pid, 'SIGCONT'),
+      go: () => {
+        process.kill(redis.pid, 'SIGSTOP');
+        proxy.hold('to-redis');
+      },
+      // The others are heard of before this one, whose lease has run out by then as theirs had.
+      comeBack: async () => {
+        process.kill(redis.pid, 'SIGCONT');
+        await leases(0.6);
+        proxy.letGo();
+      },
     },
   ],
   [

@@ -11,7 +11,6 @@ import {
   ALWAYS,
   ASK,
   ASKED,
-  AT_WORK,
   COUNT,
   EVENT,
   SERVICES,
@@ -21,6 +20,7 @@ import {
 } from '../load.js';
 import { Random } from '../random.js';
 import { Book } from '../records.js';
+import { begin } from './begin.js';
 import { StdoutLogger } from './stdout-logger.js';
 
 const SEND_EVERY_MS = 10;
@@ -146,8 +146,7 @@ async function stop(): Promise<void> {
   await client.close();
 }
 
-await client.connect();
+await begin(() => client.connect());
 const timer = setInterval(sendWhatIsDue, SEND_EVERY_MS);
 process.once('SIGTERM', () => void stop());
 process.on('SIGUSR2', () => emit({ id: newId(), ms: 0, kills: SERVICES[1] }));
-process.stdout.write(`${AT_WORK}\n`);

@@ -7,8 +7,9 @@ import { NestFactory } from '@nestjs/core';
 import { Ctx, EventPattern, MessagePattern, Payload, type MicroserviceOptions } from '@nestjs/microservices';
 import { interval, map, take, type Observable } from 'rxjs';
 import { RedisStreamsServer, type RedisStreamsContext } from '../../../lib/index.js';
-import { ASK, ASKED, AT_WORK, COUNT, EVENT, VALUES, type Message, type ServerSetup } from '../load.js';
+import { ASK, ASKED, COUNT, EVENT, VALUES, type Message, type ServerSetup } from '../load.js';
 import { Book, type HandlerRecord } from '../records.js';
+import { begin } from './begin.js';
 import { StdoutLogger } from './stdout-logger.js';
 
 const setup = JSON.parse(process.argv[2]!) as ServerSetup;
@@ -82,5 +83,4 @@ const app = await NestFactory.createMicroservice<MicroserviceOptions>(ServiceMod
   logger: new StdoutLogger(),
 });
 app.enableShutdownHooks();
-await app.listen();
-process.stdout.write(`${AT_WORK}\n`);
+await begin(() => app.listen());
