@@ -63,16 +63,14 @@ export function check(ledger: Ledger, circumstances: Circumstances): Violation[]
 }
 
 class Judge {
-  /** What was sent before may be gone, by Redis' own loss. */
-  private readonly wipedUntil: number;
+  private readonly wipes: Disturbance[];
 
   constructor(private readonly circumstances: Circumstances) {
-    const wipes = circumstances.disturbances.filter(({ wipes }) => wipes);
-    this.wipedUntil = Math.max(0, ...wipes.map(({ to }) => to));
+    this.wipes = circumstances.disturbances.filter(({ wipes }) => wipes);
   }
 
   lost(events: EventLife[]): string[] {
-    const demanded = events.filter((event) => isConfirmed(event) && event.sentAt > this.wipedUntil);
+    const demanded = events.filter((event) => isConfirmed(event) && !this.mayBeForgotten(event));
     return demanded.flatMap(({ id, handled, dead }) =>
       SERVICES.filter((service) => !handled.has(service) && !dead.has(service)).map(
         (service) => `${id} in ${service}`,
@@ -81,8 +79,8 @@ class Judge {
   }
 
   wronglyStored(events: EventLife[]): string[] {
-    const isOnRecord = ({ sentAt }: Life): boolean =>
-      this.wipedUntil === 0 || sentAt > this.wipedUntil + RECORDER_BACK_AFTER_MS;
+    const lastWipe = Math.max(...this.wipes.map(({ to }) => to));
+    const isOnRecord = ({ sentAt }: Life): boolean => sentAt > lastWipe + RECORDER_BACK_AFTER_MS;
     return events
       .filter((event) => {
         const min = isConfirmed(event) && isOnRecord(event) ? 1 : 0;
@@ -134,6 +132,12 @@ class Judge {
     return this.circumstances.strict
       ? lives.filter(({ handled }) => [...handled.values()].some((count) => count > 1)).map(({ id }) => id)
       : [];
+  }
+
+  /** Whether Redis lost it before it can be expected to have been handled; a dead letter is lost whenever. */
+  private mayBeForgotten({ sentAt, isDoomed }: EventLife): boolean {
+    const { lease } = this.circumstances;
+    return this.wipes.some(({ from, to }) => sentAt <= to && (isDoomed || sentAt + 3 * lease > from));
   }
 
   private hasReason(life: Life, code: string): boolean {
