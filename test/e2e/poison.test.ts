@@ -54,7 +54,7 @@ test.each<[string, number, number[]]>([
     for (const request of asked) {
       await expect(caller.answer(request, 10_000)).resolves.toMatchObject({ kind: 'v' });
     }
-    await keys.settled(15_000);
+    await keys.nothingPending(15_000);
     expect(deliveriesOf(instances, 'killer')).toEqual(expected);
     expect(deliveriesOf(instances, 'killing-event')).toEqual(expected);
     const dead = await keys.deadLetters();

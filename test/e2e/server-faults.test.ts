@@ -86,7 +86,8 @@ async function lasting(ms: number): Promise<void> {
 test.each<[string, string[], () => Promise<unknown>]>([
   [
     'all connections killed again and again',
-    [],
+    // One whose XADD was under way is not written again, since it may have arrived.
+    ['REQUEST_TIMEOUT'],
     async () => {
       for (let i = 0; i < 5; i++) {
         await keys.redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
@@ -121,12 +122,12 @@ test.each<[string, string[], () => Promise<unknown>]>([
   ],
 ])(
   'with %s, every event that was published is handled, and every request ends',
-  async (_, expected, fault) => {
+  async (_, mayBe, fault) => {
     const client = connect({ connection: service.redis.url, service: 'tasks', timeout: TIMEOUT });
     await client.connect();
     const { answered, refused, published, slowest } = await under(client, fault);
     expect(answered).toBeGreaterThan(0);
-    expect([...new Set(refused)]).toEqual(expected);
+    expect(refused.filter((code) => !mayBe.includes(code))).toEqual([]);
     expect(slowest).toBeLessThan(TIMEOUT + 1_000);
     const output = (): string => instances.map((instance) => instance.output).join('');
     await eventually(

@@ -48,7 +48,7 @@ test('what Redis gives to a machine that is gone is not lost with its consumer, 
   await expect(caller.answer(asked)).resolves.toMatchObject({ kind: 'v' });
   // The first time it was given to the one that is gone.
   expect(survivor.output).toContain('started asked 2');
-  await eventually(async () => Object.keys(await keys.owners(INBOX)).length === 0, 'nothing to be pending');
+  await keys.nothingPending();
   await eventually(
     async () => (await keys.instances()).length === 1,
     'it to be forgotten',

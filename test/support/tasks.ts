@@ -188,16 +188,22 @@ export class TaskKeys {
     return Object.fromEntries((consumers ?? []).map(([name, pending]) => [name, Number(pending)]));
   }
 
-  /** Waits until nothing is pending, nor left in the inbox. */
-  async settled(withinMs?: number): Promise<void> {
+  /** Waits until nothing is pending, whoever's it was. */
+  async nothingPending(withinMs?: number): Promise<void> {
     await eventually(
       async () => {
         const owners = { ...(await this.owners(INBOX)), ...(await this.owners(TOPIC)) };
-        return Object.keys(owners).length === 0 && (await this.redis.xlen(INBOX)) === 0;
+        return Object.keys(owners).length === 0;
       },
-      'everything to be settled',
+      'nothing to be pending',
       withinMs,
     );
+  }
+
+  /** Waits until nothing is pending, nor left in the inbox. */
+  async settled(withinMs?: number): Promise<void> {
+    await this.nothingPending(withinMs);
+    await eventually(async () => (await this.redis.xlen(INBOX)) === 0, 'the inbox to be empty', withinMs);
   }
 
   /** The instances that are registered. */
