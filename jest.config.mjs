@@ -24,6 +24,8 @@ const config = {
   },
   coverageProvider: 'v8',
   collectCoverageFrom: ['lib/**/*.ts'],
+  // Most tests wait, for Redis or for time to pass: more of them at once than there are cores.
+  maxWorkers: 3,
   testTimeout: 20_000,
 };
 

@@ -108,6 +108,16 @@ export function parsePendingIds(reply: unknown): string[] {
   return Array.isArray(reply) ? (reply as [string, ...unknown[]][]).map(([id]) => id) : [];
 }
 
+/** The id up to which a group has delivered, from the answer of XINFO GROUPS; `undefined` where there is no such group. */
+export function lastDelivered(reply: unknown, group: string): string | undefined {
+  for (const info of reply as (readonly unknown[])[]) {
+    if (info[info.indexOf('name') + 1] === group) {
+      return String(info[info.indexOf('last-delivered-id') + 1]);
+    }
+  }
+  return undefined;
+}
+
 /** What became of an entry that was to be moved to the dead letters. */
 export type DeadLetterOutcome =
   /** Moved; `id` is the dead letter's, and `dropped` of the oldest dead letters had to go. */

@@ -1,6 +1,6 @@
 import type { CommandConnection } from '../redis/command-connection.js';
 import { isNoPermission } from '../redis/redis-errors.js';
-import { isEarlier, parsePendingIds } from '../redis/replies.js';
+import { isEarlier, lastDelivered, nextEntryId, parsePendingIds } from '../redis/replies.js';
 
 /** Settled entries are removed after this many, or this many milliseconds. */
 const CLEAN_EVERY_ENTRIES = 64;
@@ -57,6 +57,20 @@ export class InboxCleaner {
   /** Removes what there is, now. */
   clean(): void {
     this.start(this.delete);
+  }
+
+  /**
+   * Removes what instances had acknowledged that died before they could. All that was delivered and is not pending is
+   * acknowledged: it is looked first how far was delivered, and then what of that is pending. Rejects where Redis does not do it.
+   */
+  async removeLeftBehind(): Promise<void> {
+    const { commands, stream, group } = this.options;
+    const { client } = commands;
+    const delivered = lastDelivered(await client.xinfo('GROUPS', stream), group);
+    if (delivered !== undefined) {
+      const [oldest] = parsePendingIds(await client.xpending(stream, group, '-', delivered, 1));
+      await client.xtrim(stream, 'MINID', oldest ?? nextEntryId(delivered));
+    }
   }
 
   close(): void {

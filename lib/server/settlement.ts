@@ -1,6 +1,6 @@
 import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
-import { commandFailure, messageOf } from '../redis/redis-errors.js';
+import { commandFailure, isNoPermission, messageOf } from '../redis/redis-errors.js';
 import { BurstLog } from '../util/burst-log.js';
 import { Gate } from '../util/gate.js';
 import { Backoff, pause } from '../util/time.js';
@@ -74,6 +74,18 @@ export class Settlement {
       this.acknowledging.set(delivery.stream, [delivery]);
     }
     this.schedule();
+  }
+
+  /** Removes from the inbox what instances that died had acknowledged. Where it fails, the next death is soon enough. */
+  removeLeftBehind(): void {
+    this.cleaner.removeLeftBehind().catch((error: unknown) => {
+      if (commandFailure(error) === 'refused' && !isNoPermission(error)) {
+        this.warnings.report(
+          'Left behind',
+          `What others had acknowledged could not be removed from '${this.inbox}': ${messageOf(error)}`,
+        );
+      }
+    });
   }
 
   /** Acknowledges entries that are not there any more, as far as that is possible: nothing depends on it. */

@@ -162,7 +162,10 @@ export class Worker {
       ...shared,
       aloneFrom: Math.min(ALONE_FROM, options.retry.maxDeliveries + 1),
       onOrphans: (stream) => this.orphans.notice(stream),
-      onDeath: () => this.retention.settledByOthers(),
+      onDeath: () => {
+        this.retention.settledByOthers();
+        this.settlement.removeLeftBehind();
+      },
     });
     this.control = new ControlReader(namespace, reporter, {
       cancelled: (requestId) => {
@@ -222,6 +225,7 @@ export class Worker {
       throw new ConnectError(`The connections for reading did not open within ${options.connectTimeout} ms.`);
     }
     this.sweeper.start();
+    this.settlement.removeLeftBehind();
     orphaned.forEach((stream) => this.orphans.notice(stream));
   }
 

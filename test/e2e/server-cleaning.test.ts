@@ -62,3 +62,30 @@ test('under load an inbox is trimmed up to the oldest pending request, and nothi
   expect(trims.every((trim) => /^MINID \d+-\d+$/.test(trim))).toBe(true);
   monitor.disconnect();
 });
+
+test.each([
+  ['up to the oldest that is pending', 3],
+  ['all of it where nothing is', 5],
+])(
+  'what an instance had acknowledged that died before it could remove it goes at the next start: %s',
+  async (_, acknowledged) => {
+    await look.flushall();
+    await look.xgroup('CREATE', INBOX, 'clean', '0', 'MKSTREAM');
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i++) {
+      ids.push((await look.xadd(INBOX, '*', 'pattern', 'ask', 'data', '1'))!);
+    }
+    await look.xreadgroup('GROUP', 'clean', 'gone', 'STREAMS', INBOX, '>');
+    await look.xack(INBOX, 'clean', ...ids.slice(0, acknowledged));
+    // Not delivered to anybody yet: it must not go unhandled.
+    const client = connect({ connection: redis.url, service: 'clean' });
+    const answer = firstValueFrom(client.send('ask', 7));
+    await eventually(async () => (await look.xlen(INBOX)) === 6, 'the request');
+    await serve({ connection: redis.url, service: 'clean' }, CleanController);
+    await expect(answer).resolves.toBe(7);
+    const left = async (): Promise<string[]> => (await look.xrange(INBOX, '-', '+')).map(([id]) => id);
+    const expected = ids.slice(acknowledged);
+    await eventually(async () => (await left()).length === expected.length, 'the rest to be gone');
+    await expect(left()).resolves.toEqual(expected);
+  },
+);
