@@ -55,7 +55,7 @@ export function openDelivery(
   id: string,
   fields: readonly Buffer[],
   isInbox: boolean,
-  history: DeliveryHistory = {},
+  history?: DeliveryHistory,
 ): Delivery {
   let fault: MalformedEntryError | undefined;
   let entry: IncomingEntry;
@@ -79,13 +79,13 @@ export function openDelivery(
     stream,
     id,
     entry,
-    deliveries: history.deliveries ?? 1,
+    deliveries: history?.deliveries ?? 1,
     deadline: isTimed ? entryTime(id) + entry.ttl! : undefined,
     isInbox,
-    isAlone: history.isAlone ?? false,
-    isSuspect: history.isSuspect ?? false,
+    isAlone: history?.isAlone ?? false,
+    isSuspect: history?.isSuspect ?? false,
     fault,
-    retry: history.retry,
+    retry: history?.retry,
     isLost: false,
     execution: undefined,
   };
