@@ -1,5 +1,17 @@
 import type { Deserializer, Serializer } from '@nestjs/microservices';
 import { ConfigurationError } from './errors.js';
+import {
+  codecFault,
+  connectionFault,
+  hasMethod,
+  membersFault,
+  nameFault,
+  oneOf,
+  retryFault,
+  show,
+  wholeNumber,
+  type Fault,
+} from './option-faults.js';
 import type { Codec } from './protocol/codec.js';
 import { JSON_CODEC } from './protocol/json.codec.js';
 import type { RedisConnectionOption } from './redis/connection-factory.js';
@@ -87,7 +99,10 @@ export interface RedisStreamsServerOptions extends RedisStreamsConnectionOptions
   maxWaitingRetries?: number;
   /** The bound of the service's dead letters, and what they keep. */
   deadLetters?: DeadLetterOptions;
-  /** Entries that may wait in a client's reply stream before a stream of values to it is ended. Default 10,000. */
+  /**
+   * Entries that may wait in a client's reply stream before a stream of values to it is ended. Default 10,000. Clients
+   * remove what they have read 64 entries at a time, so that numbers near that end streams to those that read, too.
+   */
   maxReplyBacklog?: number;
   /** Milliseconds after which a service that was not seen does not hold back events any more. Default 7 days. */
   forgetAfter?: number;
@@ -136,7 +151,7 @@ export type ResolvedDeadLettersOptions = Resolved<RedisStreamsDeadLettersOptions
 /** One option: its default, and what is wrong with a value (`undefined` where nothing is). */
 interface OptionRule {
   default?: unknown;
-  fault(value: unknown): string | undefined;
+  fault: Fault;
   /** An object of settings, each with a default of its own. */
   isGroup?: boolean;
 }
@@ -287,106 +302,4 @@ export function resolveRetry(
     throw new ConfigurationError(`Option 'retry' of the handler of '${pattern}' ${fault}.`);
   }
   return withDefaults(given, defaults) as Required<RetryOptions>;
-}
-
-/** What is wrong with an object of settings, the first fault of all. */
-function membersFault(members: Record<string, OptionRule['fault']>): OptionRule['fault'] {
-  return (value) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      return `must be an object, not ${Array.isArray(value) ? 'a list' : show(value)}`;
-    }
-    for (const [name, member] of Object.entries(value)) {
-      if (!Object.hasOwn(members, name)) {
-        return `has no setting '${name}'. Its settings are: ${Object.keys(members).join(', ')}`;
-      }
-      const fault = member === undefined ? undefined : members[name]!(member);
-      if (fault !== undefined) {
-        return `: '${name}' ${fault.replace(/^: /, '')}`;
-      }
-    }
-    return undefined;
-  };
-}
-
-function retryFault(value: unknown): string | undefined {
-  return membersFault({
-    maxDeliveries: wholeNumber(1, 1_000_000, 'deliveries'),
-    backoff: backoffFault,
-  })(value);
-}
-
-function backoffFault(value: unknown): string | undefined {
-  if (typeof value === 'function') {
-    return undefined;
-  }
-  const milliseconds = wholeNumber(1, MAX_TIMER_MS, 'milliseconds');
-  const { type, ...rest } = (typeof value === 'object' && value !== null ? value : {}) as { type?: unknown };
-  const needed = type === 'exponential' ? ['base', 'max'] : type === 'fixed' ? ['delay'] : undefined;
-  if (!needed) {
-    return `must be { type: 'exponential', base, max }, { type: 'fixed', delay } or a function, not ${show(value)}`;
-  }
-  const missing = needed.find((name) => (rest as Record<string, unknown>)[name] === undefined);
-  return missing === undefined
-    ? membersFault(Object.fromEntries(needed.map((name) => [name, milliseconds])))(rest)
-    : `needs '${missing}'`;
-}
-
-function wholeNumber(min: number, max: number, unit: string): OptionRule['fault'] {
-  return (value) =>
-    Number.isInteger(value) && (value as number) >= min && (value as number) <= max
-      ? undefined
-      : `must be a whole number from ${min} to ${max} ${unit}, not ${show(value)}`;
-}
-
-function oneOf(...allowed: string[]): OptionRule['fault'] {
-  return (value) =>
-    allowed.includes(value as string)
-      ? undefined
-      : `must be one of ${allowed.map((a) => `'${a}'`).join(', ')}, not ${show(value)}`;
-}
-
-/** Names become parts of keys; a brace would change the hash tag, and white space the reading of them. */
-function nameFault(value: unknown): string | undefined {
-  return typeof value === 'string' && /^[^\s{}]{1,128}$/.test(value)
-    ? undefined
-    : `must be 1 to 128 characters without white space and braces, not ${show(value)}`;
-}
-
-function connectionFault(value: unknown): string | undefined {
-  return typeof value === 'string' ||
-    typeof value === 'function' ||
-    (typeof value === 'object' && value !== null)
-    ? undefined
-    : `must be a URL, ioredis options, an ioredis instance or a function that makes one, not ${show(value)}`;
-}
-
-function codecFault(value: unknown): string | undefined {
-  const codec = value as Partial<Codec> | null;
-  return typeof codec === 'object' &&
-    codec !== null &&
-    typeof codec.name === 'string' &&
-    /^[a-z0-9-]{1,32}$/.test(codec.name) &&
-    typeof codec.encode === 'function' &&
-    typeof codec.decode === 'function'
-    ? undefined
-    : `must be a Codec: { name: [a-z0-9-]{1,32}, encode(value), decode(bytes) }, not ${show(value)}`;
-}
-
-function hasMethod(method: string): OptionRule['fault'] {
-  return (value) =>
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as Record<string, unknown>)[method] === 'function'
-      ? undefined
-      : `must be an object with a method ${method}(), not ${show(value)}`;
-}
-
-function show(value: unknown): string {
-  if (typeof value === 'string') {
-    return `'${value.slice(0, 100)}'`;
-  }
-  if (typeof value === 'function') {
-    return 'a function';
-  }
-  return typeof value === 'object' && value !== null ? 'an object' : String(value);
 }
