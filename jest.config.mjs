@@ -24,8 +24,8 @@ const config = {
   },
   coverageProvider: 'v8',
   collectCoverageFrom: ['lib/**/*.ts'],
-  // Most tests wait, for Redis or for time to pass: more of them at once than there are cores.
-  maxWorkers: 3,
+  // Most tests wait, for Redis or for time to pass; more at once would starve those whose leases are short.
+  maxWorkers: 2,
   testTimeout: 20_000,
 };
 

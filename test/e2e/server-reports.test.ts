@@ -202,7 +202,10 @@ describe('what is reported', () => {
   test('a request whose deadline had passed', async () => {
     const fields = ['pattern', 'task', 'data', '1', 'id', 'r1', 'reply', 'by-hand', 'ttl', '1'];
     await look.xadd(INBOX, '1000-1', ...fields);
-    const all = watch((await serve(options, TaskController)).server);
+    let all: ReturnType<typeof watch> = [];
+    // Before it listens: it reads at once then.
+    const prepare = (_: unknown, server: RedisStreamsServer): void => void (all = watch(server));
+    await serveModule(options, { controllers: [TaskController] }, { prepare });
     await eventually(() => namesOf(all).includes('expired'), 'the report');
     await settled(INBOX);
     const request = { ...(await about(INBOX, 'request')), entryId: '1000-1' };
