@@ -26,6 +26,8 @@ const config = {
   collectCoverageFrom: ['lib/**/*.ts'],
   // Most tests wait, for Redis or for time to pass; more at once would starve those whose leases are short.
   maxWorkers: 2,
+  // Every file brings a copy of all modules along, and what they leave is not given back.
+  workerIdleMemoryLimit: '1500MB',
   testTimeout: 20_000,
 };
 
