@@ -293,7 +293,7 @@ export class Worker {
   }
 
   private async handOver(): Promise<void> {
-    const mayBeGivenMore = [...this.readers.values()].some((reader) => reader.mayBlockUnseen);
+    const mayBeGivenMore = this.readers.some((reader) => reader.mayBlockUnseen);
     try {
       await handOver(this.deps.namespace, this.deps.instance, this.streams, mayBeGivenMore);
     } catch (error) {
