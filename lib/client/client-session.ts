@@ -7,6 +7,7 @@ import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { messageOf } from '../redis/redis-errors.js';
 import { loadAddMany } from '../redis/scripts/add-many.js';
 import { BurstLog } from '../util/burst-log.js';
+import { IdMap } from '../util/id-map.js';
 import { Shared, type Usage } from '../util/shared.js';
 import { pause, settledWithin } from '../util/time.js';
 import { Cancellations } from './cancellations.js';
@@ -30,7 +31,7 @@ const ENSURE_AGAIN_MS = 1_000;
 export class ClientSession extends Shared implements RequestHost {
   private readonly id = randomId();
   private readonly ids = new IdSequence(this.id);
-  private readonly pending = new Map<string, OutgoingRequest>();
+  private readonly pending = new IdMap<OutgoingRequest>();
   private readonly lengths: StreamLengths;
   private readonly topics: TopicRegistry;
   private readonly outbox: Outbox;
@@ -84,7 +85,7 @@ export class ClientSession extends Shared implements RequestHost {
     parts.entry.id = id;
     parts.entry.reply = this.id;
     const request = new OutgoingRequest(id, parts, this);
-    this.pending.set(id, request);
+    this.pending.add(id, request);
     this.replies.keepAtLeast(parts.settings.timeout);
     try {
       this.outbox.add(request, parts.settings.maxQueued);
@@ -139,6 +140,7 @@ export class ClientSession extends Shared implements RequestHost {
         stream,
         entry: content,
         deadline: undefined,
+        waits: false,
         withdrawn: false,
         written: false,
         prepare: (now) => this.admit(stream, pattern, settings, now) ?? this.topics.ensure(pattern),
@@ -160,7 +162,7 @@ export class ClientSession extends Shared implements RequestHost {
 
   /** Ends all requests of an owner with an error. */
   failAll(owner: object, error: Error): void {
-    for (const request of [...this.pending.values()]) {
+    for (const request of this.pending.values()) {
       if (request.owner === owner) {
         request.fail(error);
       }
@@ -206,7 +208,7 @@ export class ClientSession extends Shared implements RequestHost {
   protected stop(): void {
     this.isStarted = false;
     const closed = new ConnectionClosedError('Connection closed');
-    for (const request of [...this.pending.values()]) {
+    for (const request of this.pending.values()) {
       request.fail(closed);
     }
     this.outbox.close(closed);

@@ -13,6 +13,8 @@ export interface OutgoingMessage {
   readonly entry: OutgoingEntry;
   /** `performance.now()` at which a request's time is up; the entry's `ttl` is what is left when it is written. */
   readonly deadline: number | undefined;
+  /** Whether it waits in the outbox, which is who says so. */
+  waits: boolean;
   /** Set when its caller has given up: it is not written any more. */
   withdrawn: boolean;
   /** Set when it has been handed to the connection. */
@@ -45,7 +47,9 @@ const MAX_SCRIPT_BYTES = 1024 * 1024;
  * unless ioredis says that it was not.
  */
 export class Outbox {
-  private readonly waiting = new Set<OutgoingMessage>();
+  /** In their order, with those that were withdrawn since; see `waits`. */
+  private waiting: OutgoingMessage[] = [];
+  private count = 0;
   private opened = false;
   private closedBy: RedisStreamsError | undefined;
   private scheduled = false;
@@ -58,7 +62,7 @@ export class Outbox {
 
   /** How many messages wait. */
   get size(): number {
-    return this.waiting.size;
+    return this.count;
   }
 
   open(): void {
@@ -75,9 +79,7 @@ export class Outbox {
   close(error: RedisStreamsError): void {
     this.opened = false;
     this.closedBy = error;
-    const messages = [...this.waiting];
-    this.waiting.clear();
-    this.putBack(messages);
+    this.putBack(this.takeOut(this.waiting.length));
   }
 
   /** Takes a message in. Throws a `QueueFullError` when the outbox is shut and `maxQueued` messages wait already. */
@@ -85,21 +87,48 @@ export class Outbox {
     if (this.closedBy) {
       throw this.closedBy;
     }
-    if (!this.opened && this.waiting.size >= maxQueued) {
+    if (!this.opened && this.count >= maxQueued) {
       throw new QueueFullError(message.entry.pattern, maxQueued);
     }
-    this.waiting.add(message);
+    this.enqueue(message);
     this.schedule();
   }
 
   /** Takes a message back, if it has not been written. */
   withdraw(message: OutgoingMessage): void {
     message.withdrawn = true;
-    this.waiting.delete(message);
+    if (message.waits) {
+      message.waits = false;
+      this.count--;
+      if (this.waiting.length > MAX_PER_TURN && this.count * 2 < this.waiting.length) {
+        this.waiting = this.waiting.filter(({ waits }) => waits);
+      }
+    }
+  }
+
+  private enqueue(message: OutgoingMessage): void {
+    message.waits = true;
+    this.waiting.push(message);
+    this.count++;
+  }
+
+  /** The first `limit` of what waits, without what was withdrawn. */
+  private takeOut(limit: number): OutgoingMessage[] {
+    const taken: OutgoingMessage[] = [];
+    const first = this.waiting;
+    this.waiting = first.splice(limit);
+    for (const message of first) {
+      if (message.waits) {
+        message.waits = false;
+        this.count--;
+        taken.push(message);
+      }
+    }
+    return taken;
   }
 
   private schedule(): void {
-    if (this.opened && !this.scheduled && this.waiting.size > 0) {
+    if (this.opened && !this.scheduled && this.count > 0) {
       this.scheduled = true;
       this.commands.atEndOfTurn(this.flush);
     }
@@ -120,12 +149,7 @@ export class Outbox {
   /** The oldest messages that may be written now, by stream, in their order. */
   private take(now: number): Map<string, OutgoingMessage[]> {
     const byStream = new Map<string, OutgoingMessage[]>();
-    let count = 0;
-    for (const message of this.waiting) {
-      if (count++ === MAX_PER_TURN) {
-        break;
-      }
-      this.waiting.delete(message);
+    for (const message of this.takeOut(MAX_PER_TURN)) {
       const preparation = message.prepare(now);
       if (preparation) {
         this.awaitPreparation(message, preparation);
@@ -244,7 +268,7 @@ export class Outbox {
       } else if (this.closedBy) {
         message.refused(this.closedBy);
       } else {
-        this.waiting.add(message);
+        this.enqueue(message);
       }
     }
     this.schedule();

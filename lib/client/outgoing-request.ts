@@ -47,6 +47,7 @@ export class OutgoingRequest extends PendingRequest implements OutgoingMessage, 
   readonly owner: object;
   readonly settings: SendSettings;
   readonly service: string;
+  waits = false;
   withdrawn = false;
   written = false;
   range: EntryRange | undefined;

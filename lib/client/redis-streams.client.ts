@@ -20,6 +20,7 @@ import { BurstLog } from '../util/burst-log.js';
 import { isPromise } from '../util/promise.js';
 import type { Usage } from '../util/shared.js';
 import { settledWithin } from '../util/time.js';
+import { WaitGroup } from '../util/wait-group.js';
 import { ClientSession } from './client-session.js';
 import { EntryComposer, type OutgoingPacket } from './entry-composer.js';
 import type { OutgoingRequest, SendSettings } from './outgoing-request.js';
@@ -52,7 +53,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   private readonly newRequestId = (): string => this.session.newRequestId();
   private readonly events: TransportEvents;
   private readonly failures = new BurstLog((line) => this.logger.error(line));
-  private readonly publishing = new Set<Promise<void>>();
+  private readonly publishing = new WaitGroup();
   private inbox: string | undefined;
   private attempt: Attempt | undefined;
   private closing: Promise<void> | undefined;
@@ -180,11 +181,11 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
 
   protected dispatchEvent<T = void>(packet: OutgoingPacket): Promise<T> {
     const published = this.publishEvent(packet);
-    this.publishing.add(published);
+    this.publishing.add();
     published.then(
-      () => this.publishing.delete(published),
+      () => this.publishing.done(),
       (error: unknown) => {
-        this.publishing.delete(published);
+        this.publishing.done();
         // emit() is hot: when nobody has subscribed to what it returned, this line is all that tells of the failure.
         const code = error instanceof RedisStreamsError ? error.code : 'unexpected error';
         this.failures.report(`Events not published (${code})`, `${String(error)}`);
@@ -224,7 +225,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
     await ready;
     // emit() goes on from connect() to dispatchEvent() in promises of its own.
     await new Promise((resolve) => setImmediate(resolve));
-    await Promise.allSettled([...this.publishing, this.session.whenCancelled()]);
+    await Promise.all([this.publishing.wait(), this.session.whenCancelled()]);
   }
 
   private requireService(): string {

@@ -1,6 +1,7 @@
 import { DeserializationError } from '../errors.js';
 import type { AcknowledgeMode } from '../options.js';
 import type { RedisClock } from '../redis/clock.js';
+import { Bag } from '../util/bag.js';
 import { describeError } from '../util/describe-error.js';
 import type { DeadLetterWriter } from './dead-letter-writer.js';
 import type { Delivery } from './delivery.js';
@@ -30,7 +31,7 @@ export interface EventRunnerDeps {
 
 /** Takes events from their entry to what becomes of them: acknowledged, delivered again, or a dead letter. */
 export class EventRunner {
-  private readonly running = new Set<EventExecution>();
+  private readonly running = new Bag<EventExecution>();
 
   constructor(private readonly deps: EventRunnerDeps) {}
 
@@ -59,7 +60,7 @@ export class EventRunner {
     this.running.add(execution);
     const failures = await this.perform(execution, handlers);
     execution.end();
-    this.running.delete(execution);
+    this.running.remove(execution);
     this.reportHandled(execution, failures);
     if (!execution.isRevoked) {
       await this.settle(execution, handlers, failures);

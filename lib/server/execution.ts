@@ -1,10 +1,13 @@
 import { Subscription, type Observable } from 'rxjs';
 import type { RedisClock } from '../redis/clock.js';
+import type { Bagged } from '../util/bag.js';
 import type { Delivery } from './delivery.js';
 import { Lifetime } from './lifetime.js';
 
 /** One message while its handlers run. `revoke()` ends it without a result: nothing it does afterwards is settled. */
-export abstract class Execution {
+export abstract class Execution implements Bagged {
+  /** Among those that run. */
+  place = 0;
   private ownLifetime: Lifetime | undefined;
   private revoked = false;
 

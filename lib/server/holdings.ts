@@ -1,3 +1,5 @@
+import { IdMap } from '../util/id-map.js';
+
 /** What identifies an entry. */
 export interface HeldEntry {
   stream: string;
@@ -10,20 +12,16 @@ export interface HeldEntry {
  * another has taken over.
  */
 export class Holdings<Entry extends HeldEntry> {
-  private readonly streams = new Map<string, Map<string, Entry>>();
+  private readonly streams = new Map<string, IdMap<Entry>>();
 
   /** @returns false where it is held already: an entry may be delivered again after its group was made again */
   add(entry: Entry): boolean {
     let entries = this.streams.get(entry.stream);
     if (!entries) {
-      entries = new Map();
+      entries = new IdMap();
       this.streams.set(entry.stream, entries);
     }
-    if (entries.has(entry.id)) {
-      return false;
-    }
-    entries.set(entry.id, entry);
-    return true;
+    return entries.add(entry.id, entry);
   }
 
   release({ stream, id }: HeldEntry): void {
@@ -36,7 +34,7 @@ export class Holdings<Entry extends HeldEntry> {
 
   /** What is held of a stream now. */
   of(stream: string): Entry[] {
-    return [...(this.streams.get(stream)?.values() ?? [])];
+    return this.streams.get(stream)?.values() ?? [];
   }
 
   /** The streams of which something is or was held. */

@@ -3,8 +3,8 @@ import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { commandFailure, messageOf } from '../redis/redis-errors.js';
 import { BurstLog } from '../util/burst-log.js';
-import { Gate } from '../util/gate.js';
 import { Backoff } from '../util/time.js';
+import { WaitGroup } from '../util/wait-group.js';
 import type { RightToSettle } from './lease.js';
 
 /** Replies of one turn to one client share an entry of up to this size; a larger one goes alone. */
@@ -62,8 +62,7 @@ export class ReplyWriter {
   private readonly laterTimers = new Set<NodeJS.Timeout>();
   private readonly backoff = new Backoff();
   private readonly warnings: BurstLog;
-  private readonly done = new Gate(true);
-  private open = 0;
+  private readonly open = new WaitGroup();
   private scheduled = false;
   private isClosed = false;
 
@@ -79,9 +78,7 @@ export class ReplyWriter {
     if (this.isClosed) {
       return;
     }
-    if (++this.open === 1) {
-      this.done.shut();
-    }
+    this.open.add();
     this.enqueue(reply);
   }
 
@@ -108,7 +105,7 @@ export class ReplyWriter {
 
   /** Resolves when every reply has been settled. */
   async drain(): Promise<void> {
-    await this.done.wait();
+    await this.open.wait();
   }
 
   /** Gives up what has not been stored. Nobody is told: those requests stay pending. */
@@ -158,7 +155,7 @@ export class ReplyWriter {
       let bytes = 0;
       for (const reply of replies) {
         if (reply.owner.isRevoked) {
-          this.forget();
+          this.open.done();
           continue;
         }
         if (batch.length > 0 && bytes + reply.bytes > MAX_ENTRY_BYTES) {
@@ -248,14 +245,8 @@ export class ReplyWriter {
     if (this.isClosed) {
       return;
     }
-    this.forget();
+    this.open.done();
     reply.owner.replyAnswered(reply);
     reply.owner.replySettled(reply, outcome);
-  }
-
-  private forget(): void {
-    if (--this.open === 0) {
-      this.done.open();
-    }
   }
 }

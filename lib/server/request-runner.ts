@@ -1,6 +1,7 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { DeserializationError, RequestCancelledError } from '../errors.js';
 import type { AcknowledgeMode } from '../options.js';
+import { Bag } from '../util/bag.js';
 import { describeError } from '../util/describe-error.js';
 import type { Cancellations } from './cancellations.js';
 import type { DeadLetterWriter } from './dead-letter-writer.js';
@@ -45,7 +46,7 @@ export interface ReplyAddress {
 /** Takes requests from their entry to their last reply. */
 export class RequestRunner implements RequestListener {
   private readonly executionDeps: RequestExecutionDeps;
-  private readonly running = new Set<RequestExecution>();
+  private readonly running = new Bag<RequestExecution>();
 
   constructor(private readonly deps: RequestRunnerDeps) {
     this.executionDeps = { ...deps.execution, listener: this };
@@ -136,7 +137,7 @@ export class RequestRunner implements RequestListener {
   }
 
   private ended(execution: RequestExecution): void {
-    this.running.delete(execution);
+    this.running.remove(execution);
     const { hooks } = this.deps.reporter;
     if (hooks.listens('handled')) {
       const { failure: error } = execution;

@@ -2,8 +2,8 @@ import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { commandFailure, isNoPermission, messageOf } from '../redis/redis-errors.js';
 import { BurstLog } from '../util/burst-log.js';
-import { Gate } from '../util/gate.js';
 import { Backoff, pause } from '../util/time.js';
+import { WaitGroup } from '../util/wait-group.js';
 import type { Delivery } from './delivery.js';
 import type { Holdings } from './holdings.js';
 import { InboxCleaner } from './inbox-cleaner.js';
@@ -30,14 +30,13 @@ type ByStream = Map<string, Delivery[]>;
  * this instance's own.
  */
 export class Settlement {
-  private readonly acknowledging: ByStream = new Map();
+  private acknowledging: ByStream = new Map();
   private readonly backoff = new Backoff();
   private readonly warnings: BurstLog;
-  private readonly done = new Gate(true);
+  private readonly open = new WaitGroup();
   private readonly inbox: string;
   private readonly cleaner: InboxCleaner;
   private isClosed = false;
-  private open = 0;
   private scheduled = false;
   private retryTimer: NodeJS.Timeout | undefined;
 
@@ -56,7 +55,7 @@ export class Settlement {
       commands: namespace.commands,
       stream: this.inbox,
       group,
-      onRemoved: (count) => this.count(-count),
+      onRemoved: (count) => this.open.done(count),
       onFailure: (error) => this.onFailure(this.inbox, error),
     });
   }
@@ -66,7 +65,7 @@ export class Settlement {
     if (this.isClosed) {
       return;
     }
-    this.count(1);
+    this.open.add();
     const deliveries = this.acknowledging.get(delivery.stream);
     if (deliveries) {
       deliveries.push(delivery);
@@ -111,7 +110,7 @@ export class Settlement {
       return false;
     }
     if (delivery.isInbox) {
-      this.count(1);
+      this.open.add();
       this.cleaner.add([delivery.id]);
     } else {
       this.settled(delivery.stream);
@@ -148,9 +147,9 @@ export class Settlement {
   /** Writes what waits, and resolves when Redis has confirmed all of it, or `signal` aborts. */
   async drain(signal?: AbortSignal): Promise<void> {
     this.namespace.commands.atEndOfTurn(this.flush);
-    while (!this.done.isOpen && !this.isClosed && !signal?.aborted) {
+    while (!this.open.isIdle && !this.isClosed && !signal?.aborted) {
       this.cleaner.clean();
-      await Promise.race([this.done.wait(), pause(DRAIN_EVERY_MS)]);
+      await Promise.race([this.open.wait(), pause(DRAIN_EVERY_MS)]);
     }
   }
 
@@ -187,8 +186,8 @@ export class Settlement {
       this.right.restore();
       return;
     }
-    const all = [...this.acknowledging];
-    this.acknowledging.clear();
+    const all = this.acknowledging;
+    this.acknowledging = new Map();
     for (const [stream, deliveries] of all) {
       for (let i = 0; i < deliveries.length; i += MAX_PER_COMMAND) {
         this.send(
@@ -201,7 +200,7 @@ export class Settlement {
 
   private send(stream: string, deliveries: Delivery[]): void {
     const ours = deliveries.filter(({ isLost }) => !isLost);
-    this.count(ours.length - deliveries.length);
+    this.open.done(deliveries.length - ours.length);
     if (ours.length > 0) {
       const ids = ours.map(({ id }) => id);
       this.namespace.commands.client.xack(stream, this.group, ...ids).then(
@@ -219,7 +218,7 @@ export class Settlement {
     if (stream === this.inbox) {
       this.cleaner.add(ids);
     } else {
-      this.count(-ids.length);
+      this.open.done(ids.length);
       this.settled(stream);
     }
   }
@@ -246,15 +245,6 @@ export class Settlement {
       );
     }
     return this.backoff.next();
-  }
-
-  private count(change: number): void {
-    this.open += change;
-    if (this.open === 0) {
-      this.done.open();
-    } else {
-      this.done.shut();
-    }
   }
 
   private inTurn<T>(write: () => Promise<T>): Promise<T> {
