@@ -1,8 +1,6 @@
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import { CONTROL_MAX_LENGTH } from '../redis/scripts/cancel.js';
 import { ORPHANS_MARK } from '../redis/scripts/sweep.js';
-
-/** How much of a control stream is kept: who is further behind reads what it missed elsewhere. */
-export const CONTROL_MAX_LENGTH = 10_000;
 
 /** Tells all instances of a service that entries of a stream wait to be taken over. Where Redis refuses, a sweep does. */
 export async function announceOrphans(

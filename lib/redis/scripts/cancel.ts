@@ -2,8 +2,8 @@ import type { Redis } from 'ioredis';
 import type { EntryRange } from '../replies.js';
 import { Script } from './script.js';
 
-/** How much news a service's control stream keeps; an instance that missed some reads the sorted set. */
-const MAX_CONTROL_ENTRIES = 10_000;
+/** How much news a service's control stream keeps; an instance that missed some finds it elsewhere. */
+export const CONTROL_MAX_LENGTH = 10_000;
 
 /**
  * Cancels requests to one service: an entry that no instance has been given is deleted; of any other the instances
@@ -122,7 +122,7 @@ export async function cancel(
   forgetBefore: number,
   requests: ReadonlyMap<EntryRange | undefined, readonly CancelledRequest[]>,
 ): Promise<void> {
-  const args = [group, String(forgetBefore), String(MAX_CONTROL_ENTRIES)];
+  const args = [group, String(forgetBefore), String(CONTROL_MAX_LENGTH)];
   for (const [range, some] of requests) {
     args.push(range?.first ?? '', range?.last ?? '', String(some.length));
     for (const { id, deadline } of some) {
