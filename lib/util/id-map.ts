@@ -8,7 +8,7 @@ const INITIAL_CAPACITY = 64;
  * deletions, and the old table, with all it held at that time, lives as long as the collector's next full run: the
  * requests of a busy client then survive their answers, and moving them about took a quarter of its time (measured).
  *
- * Open addressing with linear probing. It grows when it is half full and never shrinks.
+ * Open addressing with linear probing. It grows when it is a quarter full and never shrinks.
  */
 export class IdMap<Value> {
   private keys = new Array<string | undefined>(INITIAL_CAPACITY).fill(undefined);
@@ -36,7 +36,7 @@ export class IdMap<Value> {
     }
     this.keys[place] = id;
     this.slots[place] = value;
-    if (++this.count * 2 > this.mask) {
+    if (++this.count * 4 > this.mask) {
       this.grow();
     }
     return true;
@@ -81,9 +81,10 @@ export class IdMap<Value> {
   private hash(id: string): number {
     let hash = 0;
     for (let i = Math.max(0, id.length - HASHED_CHARS); i < id.length; i++) {
-      hash = (Math.imul(hash, 31) + id.charCodeAt(i)) | 0;
+      hash = Math.imul(hash, 31) + id.charCodeAt(i);
     }
-    return hash & this.mask;
+    // Ids that follow each other must not lie beside each other: every deletion would go through all of them.
+    return (Math.imul(hash, 0x9e3779b1) >>> 15) & this.mask;
   }
 
   private grow(): void {
