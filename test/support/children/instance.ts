@@ -17,14 +17,14 @@ import type { Task } from '../tasks.js';
  * closes it, and nothing else: whether the process ends then is up to what is left in it.
  */
 async function carryOut({ name, then, ms = 0, waits }: Task, context: RedisStreamsContext): Promise<string> {
+  // Before it says that it has started: whoever reads that may send the signal at once.
+  const letGo = waits ? new Promise((resolve) => process.once('SIGHUP', resolve)) : undefined;
   say(`started ${name} ${context.deliveryCount}`);
   context.signal.addEventListener('abort', () => say(`aborted ${name} ${String(context.signal.reason)}`));
   if (ms > 0 && then !== 'later') {
     await new Promise((resolve) => setTimeout(resolve, ms));
   }
-  if (waits) {
-    await new Promise((resolve) => process.once('SIGHUP', resolve));
-  }
+  await letGo;
   switch (then) {
     case 'die':
       process.kill(process.pid, 'SIGKILL');
@@ -67,6 +67,8 @@ function say(line: string): void {
 }
 
 process.setMaxListeners(0);
+// Once it has been listened to, nothing that comes late ends the process.
+process.on('SIGHUP', () => undefined);
 const options = JSON.parse(process.argv[2]!) as RedisStreamsServerOptions;
 const server = new RedisStreamsServer(options);
 for (const name of ['instanceDied', 'fenced', 'retried', 'deadLettered'] as const) {
