@@ -66,6 +66,7 @@ export type ReportListener<Name extends ReportName> = (report: RedisStreamsRepor
  */
 export class RedisStreamsHooks {
   private readonly emitter = new EventEmitter();
+  private readonly counts: Partial<Record<ReportName, number>> = {};
 
   constructor(private readonly onListenerError: (error: unknown, name: ReportName) => void) {
     this.emitter.setMaxListeners(0);
@@ -73,17 +74,19 @@ export class RedisStreamsHooks {
 
   on<Name extends ReportName>(name: Name, listener: ReportListener<Name>): this {
     this.emitter.on(name, listener);
+    this.counts[name] = this.emitter.listenerCount(name);
     return this;
   }
 
   off<Name extends ReportName>(name: Name, listener: ReportListener<Name>): this {
     this.emitter.off(name, listener);
+    this.counts[name] = this.emitter.listenerCount(name);
     return this;
   }
 
   /** Whether a report would reach anybody: ask before you make one on a busy path. */
   listens(name: ReportName): boolean {
-    return this.emitter.listenerCount(name) > 0;
+    return (this.counts[name] ?? 0) > 0;
   }
 
   /** Calls the listeners of a name. */

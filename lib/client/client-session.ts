@@ -1,6 +1,6 @@
 import { ConnectError, ConnectionClosedError, OutcomeUnknownError, PublishTimeoutError } from '../errors.js';
 import type { OutgoingEntry } from '../protocol/entry.js';
-import { parseFrame } from '../protocol/frames.js';
+import { onlyValueId, parseFrame } from '../protocol/frames.js';
 import { IdSequence, randomId } from '../protocol/ids.js';
 import type { Log } from '../redis/log.js';
 import type { NamespaceConnection } from '../redis/namespace-connection.js';
@@ -40,6 +40,7 @@ export class ClientSession extends Shared implements RequestHost {
   private readonly warnings: BurstLog;
   private usage: Usage | undefined;
   private isStarted = false;
+  private requests = 0;
 
   constructor(
     readonly namespace: NamespaceConnection,
@@ -84,7 +85,7 @@ export class ClientSession extends Shared implements RequestHost {
     const id = parts.entry.id ?? this.newRequestId();
     parts.entry.id = id;
     parts.entry.reply = this.id;
-    const request = new OutgoingRequest(id, parts, this);
+    const request = new OutgoingRequest(id, this.requests++, parts, this);
     this.pending.add(id, request);
     this.replies.keepAtLeast(parts.settings.timeout);
     try {
@@ -162,7 +163,7 @@ export class ClientSession extends Shared implements RequestHost {
 
   /** Ends all requests of an owner with an error. */
   failAll(owner: object, error: Error): void {
-    for (const request of this.pending.values()) {
+    for (const request of this.inOrder()) {
       if (request.owner === owner) {
         request.fail(error);
       }
@@ -208,7 +209,7 @@ export class ClientSession extends Shared implements RequestHost {
   protected stop(): void {
     this.isStarted = false;
     const closed = new ConnectionClosedError('Connection closed');
-    for (const request of this.pending.values()) {
+    for (const request of this.inOrder()) {
       request.fail(closed);
     }
     this.outbox.close(closed);
@@ -247,10 +248,20 @@ export class ClientSession extends Shared implements RequestHost {
     }
   }
 
+  /** What is pending, in the order in which it was sent. */
+  private inOrder(): OutgoingRequest[] {
+    return this.pending.values().sort((one, other) => one.number - other.number);
+  }
+
   private onFrame(field: string, payload: Buffer): void {
     try {
+      // A request that is not there: nobody waits any more, since its caller has left, or the reply was read before.
+      const request = this.pending.get(onlyValueId(field) ?? '');
+      if (request) {
+        request.receiveOnly(payload);
+        return;
+      }
       const frame = parseFrame(field);
-      // A reply nobody waits for any more: its caller has left, or it was read before.
       this.pending.get(frame.id)?.receive(frame, payload);
     } catch (error) {
       this.warnings.report('reply frame', `A frame in the reply stream was passed over: ${messageOf(error)}`);

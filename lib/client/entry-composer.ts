@@ -6,7 +6,7 @@ import { areHeaders, type MessageHeaders, type OutgoingEntry } from '../protocol
 import { JSON_CODEC } from '../protocol/json.codec.js';
 import { exceeds, payloadBytes, type Payload } from '../protocol/payload.js';
 import { isPromise } from '../util/promise.js';
-import { isRecord } from './record.js';
+import type { RedisStreamsRecord } from './record.js';
 
 /** A packet, as Nest's `createPacket` makes it; `metadata` is there from Nest 12.0.4 on. */
 export type OutgoingPacket = ReadPacket<unknown> & { metadata?: MessageHeaders };
@@ -21,29 +21,34 @@ export class EntryComposer {
 
   /**
    * Throws, or rejects with, a `ConfigurationError`, a `SerializationError` or a `PayloadTooLargeError`.
+   * @param record the packet's data, if it is one
    * @param newId gives a request's id where it must be known by now; `undefined` for an event
    */
-  compose(packet: OutgoingPacket, newId: (() => string) | undefined): OutgoingEntry | Promise<OutgoingEntry> {
-    const record = isRecord(packet.data) ? packet.data : undefined;
+  compose(
+    packet: OutgoingPacket,
+    record: RedisStreamsRecord | undefined,
+    newId: (() => string) | undefined,
+  ): OutgoingEntry | Promise<OutgoingEntry> {
     const data: unknown = record ? record.data : packet.data;
     const pattern = this.routeOf(packet);
     const headers = mergeHeaders(packet.metadata, record?.headers);
     if (!this.options.serializer) {
-      return this.encode(pattern, data, headers, false);
+      return this.encode(pattern, data, headers, undefined, false);
     }
     // A serializer tells a request from an event by its id.
     const id = newId?.();
     const whole = id === undefined ? { ...packet, data } : { ...packet, data, id };
     const serialized: unknown = this.options.serializer.serialize(whole, { pattern });
     return isPromise(serialized)
-      ? serialized.then((value: unknown) => ({ ...this.encode(pattern, value, headers, true), id }))
-      : { ...this.encode(pattern, serialized, headers, true), id };
+      ? serialized.then((value: unknown) => this.encode(pattern, value, headers, id, true))
+      : this.encode(pattern, serialized, headers, id, true);
   }
 
   private encode(
     pattern: string,
     value: unknown,
     headers: MessageHeaders | undefined,
+    id: string | undefined,
     packet: boolean,
   ): OutgoingEntry {
     const { codec, maxPayloadBytes } = this.options;
@@ -51,7 +56,16 @@ export class EntryComposer {
     if (exceeds(data, maxPayloadBytes)) {
       throw new PayloadTooLargeError(pattern, payloadBytes(data), maxPayloadBytes);
     }
-    return { pattern, data, headers, codec: codec.name === JSON_CODEC.name ? undefined : codec.name, packet };
+    return {
+      pattern,
+      data,
+      id,
+      reply: undefined,
+      ttl: undefined,
+      headers,
+      codec: codec.name === JSON_CODEC.name ? undefined : codec.name,
+      packet,
+    };
   }
 
   private routeOf(packet: OutgoingPacket): string {

@@ -57,6 +57,8 @@ export class OutgoingRequest extends PendingRequest implements OutgoingMessage, 
 
   constructor(
     id: string,
+    /** Which of its session's requests it is. */
+    readonly number: number,
     parts: RequestParts,
     private readonly host: RequestHost,
   ) {

@@ -63,14 +63,36 @@ export abstract class PendingRequest {
     return this.nextSeq;
   }
 
+  /** The same for the payload of a `v` frame that is no packet, as nearly every one is: nothing is made for it. */
+  receiveOnly(payload: Buffer): void {
+    if (this.ended) {
+      return;
+    }
+    if (this.nextSeq > 0) {
+      this.receiveWhole(payload);
+      return;
+    }
+    this.answered = true;
+    if (this.handling.deserializer || this.tail) {
+      this.give(() => this.packetOf({ kind: 'v', id: this.id, run: '', seq: 0, packet: false }, payload));
+      return;
+    }
+    let packet: ReplyPacket;
+    try {
+      packet = { err: undefined, response: this.decode(this.handling.codec, payload), isDisposed: true };
+    } catch (error) {
+      packet = { err: asError(error), response: undefined, isDisposed: true };
+    }
+    this.deliver(packet);
+  }
+
   /** Takes a frame with its payload. */
   receive(frame: Frame, payload: Buffer): void {
     if (this.ended) {
       return;
     }
-    // A server of version 0.1 whose serializer is asynchronous may end several values with such a frame, as a packet.
-    if (this.nextSeq > 0 && frame.kind === 'v' && !frame.packet) {
-      this.receiveWhole(payload);
+    if (frame.kind === 'v' && !frame.packet) {
+      this.receiveOnly(payload);
       return;
     }
     const problem = frame.kind === 'n' || frame.kind === 'c' ? this.follow(frame) : undefined;
@@ -147,7 +169,7 @@ export abstract class PendingRequest {
 
   private packetOf(frame: Frame, payload: Buffer): ReplyPacket | Promise<ReplyPacket> {
     const codec = frame.kind === 'e' ? JSON_CODEC : this.handling.codec;
-    const value = decodeValue(codec, payload, `The reply to '${this.pattern}'`);
+    const value = this.decode(codec, payload);
     const done = frame.kind !== 'n';
     if (frame.packet) {
       const deserializer = this.handling.deserializer ?? this.handling.packetDeserializer;
@@ -157,6 +179,10 @@ export abstract class PendingRequest {
     return this.handling.deserializer
       ? withEnd(this.handling.deserializer.deserialize({ id: this.id, ...packet }) as ReplyPacket, done)
       : packet;
+  }
+
+  private decode(codec: Codec, payload: Buffer): unknown {
+    return decodeValue(codec, payload, `The reply to '${this.pattern}'`);
   }
 
   private give(make: () => ReplyPacket | Promise<ReplyPacket>): void {
@@ -192,9 +218,19 @@ export abstract class PendingRequest {
     const { err, response, isDisposed } = packet;
     if (err || isDisposed) {
       this.end();
-      this.callback({ err, response, isDisposed: true });
+      this.tell({ err, response, isDisposed: true });
     } else {
-      this.callback({ err, response });
+      this.tell({ err, response });
+    }
+  }
+
+  /** An application's own `serializeResponse()` may throw; its caller must not wait for ever. */
+  private tell(packet: ReplyPacket): void {
+    try {
+      this.callback(packet);
+    } catch (error) {
+      this.end();
+      this.callback({ err: error, isDisposed: true });
     }
   }
 

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { ClientProxy, type Deserializer, type MsPattern } from '@nestjs/microservices';
 import type { Redis } from 'ioredis';
-import type { Observable } from 'rxjs';
+import { Observable } from 'rxjs';
 import { ConfigurationError, ConnectionClosedError, RedisStreamsError } from '../errors.js';
 import type { RedisStreamsHooks } from '../hooks.js';
 import {
@@ -25,7 +25,7 @@ import { ClientSession } from './client-session.js';
 import { EntryComposer, type OutgoingPacket } from './entry-composer.js';
 import type { OutgoingRequest, SendSettings } from './outgoing-request.js';
 import type { ReplyHandling, ReplyPacket } from './pending-request.js';
-import { isRecord } from './record.js';
+import { isRecord, type RedisStreamsRecord } from './record.js';
 
 /** How long `close()` waits for Redis to confirm what was emitted or left before. */
 const CLOSE_GRACE_MS = 2_000;
@@ -34,6 +34,7 @@ const CLOSE_GRACE_MS = 2_000;
 interface Attempt {
   ready: Promise<void>;
   usage: Usage | undefined;
+  isReady: boolean;
   /** Set when close() has done its waiting. */
   isOver: boolean;
 }
@@ -144,39 +145,82 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
     this.events.on(event, callback);
   }
 
+  /**
+   * Sends a request once the observable is subscribed to, and again for each subscription, as Nest's clients do. What
+   * comes back, and what can go wrong: see `ClientProxy.send()`.
+   */
+  // A client that is connected waits for nothing: the promise and the operators that super.send() puts before a request
+  // are a quarter of what it costs.
+  override send<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
+    if (isNothing(pattern) || isNothing(data)) {
+      return super.send<TResult, TInput>(pattern, data);
+    }
+    return new Observable<TResult>((observer) =>
+      this.attempt?.isReady
+        ? this.publish(this.packetOf(pattern, data), this.createObserver(observer))
+        : super.send<TResult, TInput>(pattern, data).subscribe(observer),
+    );
+  }
+
   protected publish(packet: OutgoingPacket, callback: (packet: ReplyPacket) => void): () => void {
+    const record = isRecord(packet.data) ? packet.data : undefined;
+    try {
+      const content = this.composer.compose(packet, record, this.newRequestId);
+      if (isPromise(content)) {
+        return this.publishLater(content, record, callback);
+      }
+      const request = this.request(content, record, callback);
+      return () => request.abandon();
+    } catch (error) {
+      // Nobody expects an answer before subscribe() has returned.
+      process.nextTick(callback, { err: error });
+      return () => undefined;
+    }
+  }
+
+  private publishLater(
+    content: Promise<OutgoingEntry>,
+    record: RedisStreamsRecord | undefined,
+    callback: (packet: ReplyPacket) => void,
+  ): () => void {
     let request: OutgoingRequest | undefined;
     let hasLeft = false;
-    const start = (content: OutgoingEntry): void => {
-      if (!hasLeft) {
-        const service = this.requireService();
-        this.inbox ??= this.session.namespace.keys.inbox(service);
-        request = this.session.request({
-          entry: content,
-          stream: this.inbox,
-          service,
-          settings: this.settingsFor(packet),
-          handling: this.handling,
-          restartable: isRecord(packet.data) && packet.data.restartable,
-          callback,
-          owner: this,
-        });
-      }
-    };
-    try {
-      const content = this.composer.compose(packet, this.newRequestId);
-      if (isPromise(content)) {
-        content.then(start).catch((error: unknown) => callback({ err: error }));
-      } else {
-        start(content);
-      }
-    } catch (error) {
-      callback({ err: error });
-    }
+    content
+      .then((entry) => {
+        if (!hasLeft) {
+          request = this.request(entry, record, callback);
+        }
+      })
+      .catch((error: unknown) => callback({ err: error }));
     return () => {
       hasLeft = true;
       request?.abandon();
     };
+  }
+
+  private request(
+    entry: OutgoingEntry,
+    record: RedisStreamsRecord | undefined,
+    callback: (packet: ReplyPacket) => void,
+  ): OutgoingRequest {
+    const service = this.requireService();
+    this.inbox ??= this.session.namespace.keys.inbox(service);
+    return this.session.request({
+      entry,
+      stream: this.inbox,
+      service,
+      settings: this.settingsFor(record),
+      handling: this.handling,
+      restartable: record?.restartable ?? false,
+      callback,
+      owner: this,
+    });
+  }
+
+  /** From Nest 12.0.4 on with what its dispatch hook has added. */
+  private packetOf(pattern: unknown, data: unknown): OutgoingPacket {
+    const packet = { pattern: pattern as string, data };
+    return 'createPacket' in this ? this.createPacket(packet.pattern, data) : packet;
   }
 
   protected dispatchEvent<T = void>(packet: OutgoingPacket): Promise<T> {
@@ -195,11 +239,20 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   }
 
   private async publishEvent(packet: OutgoingPacket): Promise<void> {
-    await this.session.publish(await this.composer.compose(packet, undefined), this.settingsFor(packet));
+    const record = isRecord(packet.data) ? packet.data : undefined;
+    await this.session.publish(
+      await this.composer.compose(packet, record, undefined),
+      this.settingsFor(record),
+    );
   }
 
   private begin(): Attempt {
-    const attempt: Attempt = { ready: Promise.resolve(), usage: undefined, isOver: false };
+    const attempt: Attempt = {
+      ready: Promise.resolve(),
+      usage: undefined,
+      isReady: false,
+      isOver: false,
+    };
     attempt.ready = this.open(attempt).catch((error: unknown) => {
       if (this.attempt === attempt) {
         this.attempt = undefined;
@@ -218,6 +271,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
     }
     attempt.usage = this.session.use();
     await attempt.usage.ready;
+    attempt.isReady = true;
     this.events.follow();
   }
 
@@ -238,10 +292,12 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
     return service;
   }
 
-  private settingsFor(packet: OutgoingPacket): SendSettings {
-    const { data } = packet;
-    return isRecord(data) && data.timeout !== undefined
-      ? { ...this.options, timeout: data.timeout }
-      : this.options;
+  private settingsFor(record: RedisStreamsRecord | undefined): SendSettings {
+    return record?.timeout === undefined ? this.options : { ...this.options, timeout: record.timeout };
   }
+}
+
+/** What Nest's clients refuse to send, with an `InvalidMessageException`. */
+function isNothing(value: unknown): boolean {
+  return value === undefined || value === null;
 }

@@ -74,6 +74,7 @@ export class ReplyStream {
       log: this.log,
       read: (redis) => this.read(redis),
       deliver: (batches) => this.deliver(batches),
+      written: () => this.namespace.commands.written(),
       cycled: () => this.renew(),
       connected: () => this.readFromBeginning(),
     });

@@ -10,10 +10,10 @@ export interface OutgoingEntry {
   pattern: string;
   data: Payload;
   /** Requests only: the request's id, and the client to which the reply goes. */
-  id?: string;
-  reply?: string;
+  id?: string | undefined;
+  reply?: string | undefined;
   /** Milliseconds that were left when the entry was written. */
-  ttl?: number;
+  ttl?: number | undefined;
   headers?: MessageHeaders | undefined;
   /** The codec's name; absent for JSON. */
   codec?: string | undefined;
@@ -37,6 +37,8 @@ export interface IncomingEntry {
 
 const NO_DATA = Buffer.alloc(0);
 const MAX_TTL_DIGITS = 15;
+const ZERO = '0'.charCodeAt(0);
+const NINE = '9'.charCodeAt(0);
 
 /** The fields and values of an entry, flat, as XADD takes them. */
 export function encodeEntry(entry: OutgoingEntry): (string | Buffer)[] {
@@ -75,6 +77,7 @@ export function decodeEntry(fields: readonly Buffer[]): IncomingEntry {
   for (let i = 0; i + 1 < fields.length; i += 2) {
     const name = fields[i]!;
     const value = fields[i + 1]!;
+    // In the order in which our clients write them.
     if (spells(name, 'pattern')) {
       pattern = value.toString();
     } else if (spells(name, 'data')) {
@@ -84,7 +87,7 @@ export function decodeEntry(fields: readonly Buffer[]): IncomingEntry {
     } else if (spells(name, 'reply')) {
       reply = value.toString('latin1');
     } else if (spells(name, 'ttl')) {
-      ttl = parseTtl(value.toString('latin1'));
+      ttl = parseTtl(value);
     } else if (spells(name, 'headers')) {
       headers = parseHeaders(value.toString());
     } else if (spells(name, 'codec')) {
@@ -141,11 +144,15 @@ function assertRequest(id: string | undefined, reply: string): void {
   }
 }
 
-function parseTtl(text: string): number {
-  if (text.length > MAX_TTL_DIGITS || !/^\d+$/.test(text)) {
+function parseTtl(text: Buffer): number {
+  let ttl = 0;
+  for (const char of text) {
+    ttl = char >= ZERO && char <= NINE ? ttl * 10 + char - ZERO : Number.NaN;
+  }
+  if (text.length === 0 || text.length > MAX_TTL_DIGITS || Number.isNaN(ttl)) {
     throw new MalformedEntryError("The field 'ttl' must be a whole number of milliseconds.");
   }
-  return Number(text);
+  return ttl;
 }
 
 /** Reads the field `headers`. Throws a `MalformedEntryError` that says what is wrong with it. */

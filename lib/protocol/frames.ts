@@ -14,6 +14,8 @@ import { isWireId } from './ids.js';
  */
 export type FrameKind = 'v' | 'n' | 'e' | 'c';
 
+const ONLY_VALUE = 'v'.charCodeAt(0);
+
 /** A frame's field, taken apart. */
 export interface Frame {
   kind: FrameKind;
@@ -50,6 +52,11 @@ export function runId(deliveries: number, instance: string): string {
 export function deliveriesOf(run: string): number {
   const count = Number.parseInt(run, 10);
   return Number.isNaN(count) ? 0 : count;
+}
+
+/** The id in the field of a `v` frame that is no packet: what nearly every reply is. `undefined` for any other field. */
+export function onlyValueId(field: string): string | undefined {
+  return field.charCodeAt(0) === ONLY_VALUE ? field.slice(1) : undefined;
 }
 
 /** Takes the field of a frame apart. Throws a `MalformedEntryError` for a field that is none. */

@@ -36,6 +36,8 @@ export interface BlockingReaderOptions {
   room?(): Promise<void> | undefined;
   /** Takes what came. Must not throw. */
   deliver(batches: StreamBatch[]): void;
+  /** Resolves when what `deliver` has produced is written; the next read waits for that. */
+  written?(): Promise<void>;
   /** After each connect, before the first read on it. */
   connected?(): void;
   /** After each read that ended, with or without entries. */
@@ -171,6 +173,8 @@ export class BlockingReader {
       this.recovered();
       if (batches.length > 0) {
         this.options.deliver(batches);
+        // What came of it goes first: writing the next read takes longer than anything else in between.
+        await this.options.written?.();
       }
       this.options.cycled?.();
     } catch (error) {

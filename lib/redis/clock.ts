@@ -10,7 +10,12 @@ export class RedisClock {
 
   /** Milliseconds since 1970 by Redis' clock. */
   now(): number {
-    return performance.now() + this.offset;
+    return this.at(performance.now());
+  }
+
+  /** The same for a moment of `performance.now()`. */
+  at(moment: number): number {
+    return moment + this.offset;
   }
 
   /** Looks at Redis' clock (TIME). Half of the round trip is taken to lie before the look. */

@@ -49,6 +49,14 @@ export interface Delivery {
   execution: { revoke(reason: Error): void } | undefined;
 }
 
+/** A delivery of a request somebody waits for. */
+export type RequestDelivery = Delivery & { entry: { id: string; reply: string } };
+
+/** Whether somebody waits for an answer; otherwise it is an event, or a request that was replayed. */
+export function isRequest(delivery: Delivery): delivery is RequestDelivery {
+  return delivery.entry.id !== undefined && delivery.entry.reply !== undefined;
+}
+
 /** Takes an entry that was read apart. One that breaks the rules of the wire has a `fault`. */
 export function openDelivery(
   stream: string,

@@ -8,7 +8,7 @@ import { describeError } from '../util/describe-error.js';
 import type { Cancellations } from './cancellations.js';
 import type { Instance } from './context.js';
 import type { DeadLetterWriter } from './dead-letter-writer.js';
-import { openDelivery, type Delivery, type DeliveryHistory } from './delivery.js';
+import { isRequest, openDelivery, type Delivery, type DeliveryHistory } from './delivery.js';
 import { EventRunner } from './event-runner.js';
 import type { EventHandler, Handlers } from './handlers.js';
 import type { Holdings } from './holdings.js';
@@ -223,19 +223,17 @@ export class Dispatcher {
   }
 
   private handle(delivery: Delivery, lane: Lane): void {
-    const { id, reply } = delivery.entry;
-    if (id === undefined || reply === undefined) {
-      this.events.start(delivery, lane);
+    if (isRequest(delivery)) {
+      this.requests.start(delivery, lane);
     } else {
-      this.requests.start(delivery, { id, reply }, lane);
+      this.events.start(delivery, lane);
     }
   }
 
   /** What cannot be handled: whoever waits for an answer gets the error, and then it is a dead letter. */
   private refuse(delivery: Delivery, doom: Doom, lane: Lane): void {
-    const { id, reply } = delivery.entry;
-    if (id !== undefined && reply !== undefined) {
-      this.requests.refuse(delivery, { id, reply }, doom, lane);
+    if (isRequest(delivery)) {
+      this.requests.refuse(delivery, doom, lane);
       return;
     }
     void this.deps.deadLetters.add(delivery, doom.reason, doom.error).then(() => lane.release());

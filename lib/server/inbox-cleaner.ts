@@ -3,8 +3,11 @@ import { isNoPermission } from '../redis/redis-errors.js';
 import { isEarlier, lastDelivered, nextEntryId, parsePendingIds } from '../redis/replies.js';
 
 /** Settled entries are removed after this many, or this many milliseconds. */
-const CLEAN_EVERY_ENTRIES = 64;
+const CLEAN_EVERY_ENTRIES = 256;
 const CLEAN_EVERY_MS = 100;
+
+/** Trimming leaves with the next replies, and at the latest after this time. */
+const TRIM_WITHIN_MS = 10;
 
 /** How many settled entries may stay behind one that is not, before they are removed one by one. */
 const MAX_LEFT_BEHIND = 1_000;
@@ -130,9 +133,13 @@ export class InboxCleaner {
   /** @returns the oldest pending entry; `undefined` where there is none, and nothing was trimmed */
   private async trimToOldestPending(): Promise<string | undefined> {
     const { commands, stream, group } = this.options;
-    const [oldest] = parsePendingIds(await commands.client.xpending(stream, group, '-', '+', 1));
+    const pending = await commands.riding(
+      (client) => client.xpending(stream, group, '-', '+', 1),
+      TRIM_WITHIN_MS,
+    );
+    const [oldest] = parsePendingIds(pending);
     if (oldest !== undefined) {
-      await commands.client.xtrim(stream, 'MINID', oldest);
+      await commands.riding((client) => client.xtrim(stream, 'MINID', oldest), TRIM_WITHIN_MS);
     }
     return oldest;
   }

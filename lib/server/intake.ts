@@ -105,6 +105,7 @@ export class Intake {
           onDoubtful(batches);
         }
       },
+      written: () => namespace.commands.written(),
       connected: () => onConnected(streams),
       repair: (error) => this.repair(error, streams),
     });

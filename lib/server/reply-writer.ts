@@ -150,12 +150,17 @@ export class ReplyWriter {
     }
     const { waiting } = this;
     this.waiting = new Map();
+    const now = this.namespace.clock.now();
     for (const [client, replies] of waiting) {
       let batch: Reply[] = [];
       let bytes = 0;
       for (const reply of replies) {
         if (reply.owner.isRevoked) {
           this.open.done();
+          continue;
+        }
+        if (now >= reply.deadline) {
+          this.settle(reply, 'expired');
           continue;
         }
         if (batch.length > 0 && bytes + reply.bytes > MAX_ENTRY_BYTES) {
@@ -173,12 +178,15 @@ export class ReplyWriter {
   };
 
   private send(client: string, replies: Reply[]): void {
+    const args: (string | Buffer)[] = [];
     for (const reply of replies) {
       reply.isWritten = true;
+      for (const frame of reply.frames) {
+        args.push(frame);
+      }
     }
     const key = this.namespace.keys.replies(client);
-    const frames = replies.length === 1 ? replies[0]!.frames : replies.flatMap((reply) => reply.frames);
-    this.namespace.commands.client.xadd(key, 'NOMKSTREAM', '*', ...frames).then(
+    this.namespace.commands.client.xadd(key, 'NOMKSTREAM', '*', ...args).then(
       (id) => (id === null ? this.onNoStream(replies) : this.onStored(replies)),
       (error: unknown) => this.onFailure(replies, error),
     );

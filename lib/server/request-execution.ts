@@ -4,8 +4,9 @@ import { CallerGoneError, DeadlineExceededError } from '../errors.js';
 import type { Codec } from '../protocol/codec.js';
 import type { DeadLetterReason } from '../protocol/dead-letter.js';
 import type { RedisClock } from '../redis/clock.js';
+import { isPromise } from '../util/promise.js';
 import type { RedisStreamsContext } from './context.js';
-import type { Delivery } from './delivery.js';
+import type { Delivery, RequestDelivery } from './delivery.js';
 import { Execution } from './execution.js';
 import type { Lane } from './lane.js';
 import type { ReplyOutcome } from './reply-writer.js';
@@ -35,40 +36,38 @@ export interface RequestExecutionDeps {
 
 /** One request while its handler runs, and until its reply is stored. */
 export class RequestExecution extends Execution implements ResponderListener {
+  readonly requestId: string;
+  readonly client: string;
   readonly responder: Responder;
-  /** `performance.now()` when its handler was started. */
-  readonly startedAt = performance.now();
   /** Set where the entry becomes a dead letter instead of being acknowledged. */
   doom: Doom | undefined;
   /** What its handler failed with, which its caller is told. */
   failure: unknown;
 
+  /** @param startedAt `performance.now()` */
   constructor(
-    delivery: Delivery,
-    readonly requestId: string,
-    readonly client: string,
+    delivery: RequestDelivery,
     codec: Codec,
     private readonly lane: Lane,
+    readonly startedAt: number,
     private readonly deps: RequestExecutionDeps,
   ) {
     super(delivery, deps.clock, deps.onTeardownError);
-    this.responder = new Responder(delivery, requestId, client, codec, deps.responder, this);
+    const { id, reply } = delivery.entry;
+    this.requestId = id;
+    this.client = reply;
+    this.responder = new Responder(delivery, id, reply, codec, deps.responder, this);
   }
 
   /**
    * Runs the message handler and gives what it returns to the responder. A plain value or a promise of one never meets
-   * rxjs. Resolves when the handler's last value has been given.
+   * rxjs. Resolves when the handler's last value has been given. Not an async function: see `Pipeline.run()`.
    */
-  async answer(handler: MessageHandler, data: unknown, context: RedisStreamsContext): Promise<void> {
-    const result: unknown = await handler(data, context);
-    if (isObservable(result)) {
-      await this.relay(result);
-    } else if (this.isAborted) {
-      // It ended because it was told to: what it gave is no answer, and must not race its caller's timeout.
-      this.responder.expire();
-    } else {
-      this.responder.value(result);
-    }
+  answer(handler: MessageHandler, data: unknown, context: RedisStreamsContext): Promise<void> {
+    const result: unknown = handler(data, context);
+    return isPromise(result)
+      ? result.then((value) => this.answerWith(value))
+      : Promise.resolve(this.answerWith(result));
   }
 
   answered(): void {
@@ -92,6 +91,19 @@ export class RequestExecution extends Execution implements ResponderListener {
   override revoke(reason: Error): void {
     this.responder.revoke();
     super.revoke(reason);
+  }
+
+  private answerWith(result: unknown): Promise<void> | undefined {
+    if (isObservable(result)) {
+      return this.relay(result);
+    }
+    if (this.isAborted) {
+      // It ended because it was told to: what it gave is no answer, and must not race its caller's timeout.
+      this.responder.expire();
+    } else {
+      this.responder.value(result);
+    }
+    return undefined;
   }
 
   private async relay(values: Observable<unknown>): Promise<void> {

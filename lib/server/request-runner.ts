@@ -5,7 +5,7 @@ import { Bag } from '../util/bag.js';
 import { describeError } from '../util/describe-error.js';
 import type { Cancellations } from './cancellations.js';
 import type { DeadLetterWriter } from './dead-letter-writer.js';
-import type { Delivery } from './delivery.js';
+import type { Delivery, RequestDelivery } from './delivery.js';
 import type { Lane } from './lane.js';
 import type { Pipeline } from './pipeline.js';
 import type { Reporter } from './reporter.js';
@@ -35,14 +35,6 @@ export interface RequestRunnerDeps {
   handlerOf: (pattern: string) => MessageHandler | undefined;
 }
 
-/** Whoever waits for the answer to a request. */
-export interface ReplyAddress {
-  /** The request's id. */
-  id: string;
-  /** The client's. */
-  reply: string;
-}
-
 /** Takes requests from their entry to their last reply. */
 export class RequestRunner implements RequestListener {
   private readonly executionDeps: RequestExecutionDeps;
@@ -58,13 +50,14 @@ export class RequestRunner implements RequestListener {
   }
 
   /** Runs the handler, unless nobody waits for the answer any more. */
-  start(delivery: Delivery, address: ReplyAddress, lane: Lane): void {
-    if (this.isForNobody(delivery, address)) {
+  start(delivery: RequestDelivery, lane: Lane): void {
+    const now = performance.now();
+    if (this.isForNobody(delivery, now)) {
       this.acknowledge(delivery);
       lane.release();
       return;
     }
-    const execution = this.open(delivery, address, lane);
+    const execution = this.open(delivery, lane, now);
     const handler = this.deps.handlerOf(delivery.entry.pattern);
     if (handler) {
       this.handle(execution, handler);
@@ -75,8 +68,8 @@ export class RequestRunner implements RequestListener {
   }
 
   /** Tells the caller of an error, and then makes the request a dead letter. */
-  refuse(delivery: Delivery, address: ReplyAddress, doom: Doom, lane: Lane): void {
-    const execution = this.open(delivery, address, lane);
+  refuse(delivery: RequestDelivery, doom: Doom, lane: Lane): void {
+    const execution = this.open(delivery, lane, performance.now());
     execution.doom = doom;
     execution.responder.error(doom.error);
     execution.end();
@@ -104,22 +97,22 @@ export class RequestRunner implements RequestListener {
     }
   }
 
-  private isForNobody(delivery: Delivery, { id }: ReplyAddress): boolean {
+  private isForNobody(delivery: RequestDelivery, now: number): boolean {
     const { reporter, cancellations } = this.deps;
-    if (delivery.deadline !== undefined && this.executionDeps.clock.now() >= delivery.deadline) {
+    if (delivery.deadline !== undefined && this.executionDeps.clock.at(now) >= delivery.deadline) {
       reporter.note('expired', delivery);
       return true;
     }
-    if (cancellations.has(id)) {
+    if (cancellations.has(delivery.entry.id)) {
       this.reportCancelled(delivery, false);
       return true;
     }
     return false;
   }
 
-  private open(delivery: Delivery, { id, reply }: ReplyAddress, lane: Lane): RequestExecution {
+  private open(delivery: RequestDelivery, lane: Lane, now: number): RequestExecution {
     const codec = this.deps.pipeline.decoder.codecOf(delivery.entry);
-    return new RequestExecution(delivery, id, reply, codec, lane, this.executionDeps);
+    return new RequestExecution(delivery, codec, lane, now, this.executionDeps);
   }
 
   private handle(execution: RequestExecution, handler: MessageHandler): void {

@@ -18,6 +18,8 @@ import { isPromise } from '../util/promise.js';
 /** How long it is tried to store a reply whose request names no deadline. */
 const WITHOUT_DEADLINE_MS = 60_000;
 
+const NONE: Reply[] = [];
+
 /** After so many entries with values it is looked whether the client reads them. */
 const LOOK_EVERY_ENTRIES = 100;
 
@@ -56,7 +58,8 @@ export interface ResponderListener {
 export class Responder implements ReplyOwner {
   private seq = 0;
   private first: { value: unknown } | undefined;
-  private readonly unsettled: Reply[] = [];
+  /** Most requests have one reply, and never a second list. */
+  private unsettled: Reply[] = NONE;
   private isEnding = false;
   private wasAnswered = false;
   private isSettled = false;
@@ -85,7 +88,7 @@ export class Responder implements ReplyOwner {
 
   /** The only value, and done. `undefined`: done without one, as Nest's clients see it. */
   value(value: unknown): void {
-    this.give('v', { response: value, isDisposed: true });
+    this.give('v', value);
   }
 
   /** One of several values. The first is held until it is known whether it is the only one. */
@@ -96,7 +99,7 @@ export class Responder implements ReplyOwner {
       return;
     }
     this.releaseFirst();
-    this.give('n', { response: value });
+    this.give('n', value);
   }
 
   /** No more values. */
@@ -106,14 +109,14 @@ export class Responder implements ReplyOwner {
       this.first = undefined;
       this.value(first.value);
     } else {
-      this.give('c', { isDisposed: true });
+      this.give('c', undefined);
     }
   }
 
   /** An error, and done. Goes to the caller as it is, without a stack. */
   error(error: unknown): void {
     this.releaseFirst();
-    this.give('e', { err: toWireError(error), isDisposed: true });
+    this.give('e', toWireError(error));
   }
 
   /** Ends without a last reply: its caller has stopped waiting. */
@@ -134,25 +137,19 @@ export class Responder implements ReplyOwner {
     const { first } = this;
     if (first) {
       this.first = undefined;
-      this.give('n', { response: first.value });
+      this.give('n', first.value);
     }
   }
 
-  private give(kind: FrameKind, packet: WritePacket): void {
+  private give(kind: FrameKind, value: unknown): void {
     if (this.isEnding) {
-      return;
-    }
-    const { deadline } = this.delivery;
-    if (deadline !== undefined && this.deps.clock.now() >= deadline) {
-      // Its caller has stopped waiting.
-      this.expire();
       return;
     }
     this.isEnding = kind !== 'n';
     if (this.deps.serializer) {
-      this.serialize(this.deps.serializer, kind, packet);
+      this.serialize(this.deps.serializer, kind, packetOf(kind, value));
     } else {
-      this.write(kind, false, kind === 'e' ? packet.err : packet.response);
+      this.write(kind, false, value);
     }
   }
 
@@ -245,8 +242,10 @@ export class Responder implements ReplyOwner {
       foundNoStream: false,
       owner: this,
     };
-    this.unsettled.push(reply);
-    if (this.unsettled.length === 1) {
+    if (this.unsettled.length > 0) {
+      this.unsettled.push(reply);
+    } else {
+      this.unsettled = [reply];
       this.deps.replies.write(reply);
     }
   }
@@ -261,13 +260,13 @@ export class Responder implements ReplyOwner {
     if (this.isSettled) {
       return;
     }
-    this.unsettled.shift();
     if (outcome !== 'stored' || reply.isLast) {
       this.isEnding = true;
-      this.unsettled.length = 0;
+      this.unsettled = NONE;
       this.settle(outcome);
       return;
     }
+    this.unsettled.shift();
     const next = this.unsettled[0];
     if (next) {
       this.deps.replies.write(next);
@@ -301,5 +300,19 @@ export class Responder implements ReplyOwner {
       this.answered();
       this.listener.settled(outcome);
     }
+  }
+}
+
+/** What a serializer is given, as Nest's servers do. */
+function packetOf(kind: FrameKind, value: unknown): WritePacket {
+  switch (kind) {
+    case 'v':
+      return { response: value, isDisposed: true };
+    case 'n':
+      return { response: value };
+    case 'c':
+      return { isDisposed: true };
+    case 'e':
+      return { err: value, isDisposed: true };
   }
 }

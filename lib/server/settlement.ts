@@ -127,8 +127,8 @@ export class Settlement {
         continue;
       }
       try {
-        const write = (): Promise<number> => commands.client.xack(delivery.stream, this.group, delivery.id);
-        return (await this.inTurn(write)) === 1;
+        const { stream, id } = delivery;
+        return (await commands.inTurn((client) => client.xack(stream, this.group, id))) === 1;
       } catch (error) {
         if (commandFailure(error) !== 'unsent') {
           this.warnings.report(
@@ -199,10 +199,16 @@ export class Settlement {
   };
 
   private send(stream: string, deliveries: Delivery[]): void {
-    const ours = deliveries.filter(({ isLost }) => !isLost);
+    const ours: Delivery[] = [];
+    const ids: string[] = [];
+    for (const delivery of deliveries) {
+      if (!delivery.isLost) {
+        ours.push(delivery);
+        ids.push(delivery.id);
+      }
+    }
     this.open.done(deliveries.length - ours.length);
     if (ours.length > 0) {
-      const ids = ours.map(({ id }) => id);
       this.namespace.commands.client.xack(stream, this.group, ...ids).then(
         () => this.onAcknowledged(stream, ours, ids),
         (error: unknown) => this.tryAgain(stream, ours, error),
@@ -245,17 +251,5 @@ export class Settlement {
       );
     }
     return this.backoff.next();
-  }
-
-  private inTurn<T>(write: () => Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.namespace.commands.atEndOfTurn(() => {
-        try {
-          write().then(resolve, reject);
-        } catch (error) {
-          reject(error);
-        }
-      });
-    });
   }
 }

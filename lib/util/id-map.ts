@@ -1,5 +1,5 @@
 /** Ids differ at their ends: a counter, a time. */
-const HASHED_CHARS = 8;
+const HASHED_CHARS = 6;
 
 const INITIAL_CAPACITY = 64;
 
