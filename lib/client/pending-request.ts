@@ -63,7 +63,7 @@ export abstract class PendingRequest {
     return this.nextSeq;
   }
 
-  /** The same for the payload of a `v` frame that is no packet, as nearly every one is: nothing is made for it. */
+  /** Takes the payload of a `v` frame that is no packet, as nearly every one is: nothing is made for it. */
   receiveOnly(payload: Buffer): void {
     if (this.ended) {
       return;

@@ -44,8 +44,14 @@ export class CompiledScripts {
 
   /** Runs a script of the folder in a process of its own. */
   run(script: string, ...args: string[]): RunningScript {
+    return this.runWith([], script, ...args);
+  }
+
+  /** The same with options of Node's. */
+  runWith(nodeOptions: readonly string[], script: string, ...args: string[]): RunningScript {
     const path = join(this.folder, this.scripts, `${script}.js`);
-    return new RunningScript(spawn(process.execPath, [path, ...args], { stdio: ['ignore', 'pipe', 'pipe'] }));
+    const all = [...nodeOptions, path, ...args];
+    return new RunningScript(spawn(process.execPath, all, { stdio: ['ignore', 'pipe', 'pipe'] }));
   }
 
   remove(): void {
