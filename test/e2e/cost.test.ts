@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { inspect } from '../support/app.js';
-import { CompiledScripts } from '../support/child-process.js';
+import { CompiledScripts, type RunningScript } from '../support/child-process.js';
 import type { Costs } from '../support/children/cost.js';
 import { RedisServer } from '../support/redis-server.js';
 import { eventually } from '../support/wait.js';
@@ -10,11 +10,12 @@ const NODE_OPTIONS = ['--expose-gc', '--min-semi-space-size=256', '--max-semi-sp
 
 let redis: RedisServer;
 let scripts: CompiledScripts;
+let server: RunningScript;
 let costs: Costs;
 beforeAll(async () => {
   redis = await RedisServer.start();
   scripts = await CompiledScripts.make();
-  const server = scripts.runWith(NODE_OPTIONS, 'cost', 'server', redis.url);
+  server = scripts.runWith(NODE_OPTIONS, 'cost', 'server', redis.url);
   await server.says('listening');
   const client = scripts.runWith(NODE_OPTIONS, 'cost', 'client', redis.url);
   try {
@@ -22,10 +23,10 @@ beforeAll(async () => {
     costs = JSON.parse(/^costs (.*)$/m.exec(client.output)![1]!) as Costs;
   } finally {
     await client.end('SIGKILL');
-    await server.end('SIGKILL');
   }
 }, 120_000);
 afterAll(async () => {
+  await server.end('SIGKILL');
   await redis.stop();
   scripts.remove();
 });
