@@ -47,6 +47,5 @@ test('nothing grows over 50,000 requests', async () => {
   expect(costs.serverGrowth).toBeLessThan(1_000_000);
   const keys = inspect(redis.url);
   await eventually(async () => (await keys.xlen('{nest:0}:inbox:cost')) === 0, 'the inbox to be empty');
-  expect(await keys.keys('nest:replies:*')).toEqual([]);
   keys.disconnect();
 });
