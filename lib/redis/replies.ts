@@ -82,14 +82,14 @@ export function parseTime(reply: readonly (string | number)[]): number {
   return Number(reply[0]) * 1000 + Number(reply[1]) / 1000;
 }
 
-/** The milliseconds in an entry's id: when Redis stored it, by Redis' clock. */
+/** The milliseconds in an entry's id: when Redis stored it, by Redis' clock. `NaN` for what is no id. */
 export function entryTime(id: string): number {
   let time = 0;
   // Digit by digit: parseInt() takes ten times as long, for every request. It is right about more digits, too.
   for (let i = 0; i < MAX_EXACT_DIGITS; i++) {
     const digit = id.charCodeAt(i) - ZERO;
     if (!(digit >= 0 && digit <= 9)) {
-      return time;
+      return i > 0 ? time : Number.NaN;
     }
     time = time * 10 + digit;
   }

@@ -124,18 +124,18 @@ test('forRoot and forClients: clients are injected by decorator and by token, st
 
 test('clients take the defaults of forRoot, and what they set themselves goes before', async () => {
   const context = await start(
-    RedisStreamsModule.forRoot({ connection: redis.url, timeout: 40, namespace: 'chosen' }),
+    RedisStreamsModule.forRoot({ connection: redis.url, timeout: 400, namespace: 'chosen' }),
     RedisStreamsModule.forClients([
       { name: 'MATH', service: 'math' },
-      { name: ORDERS, service: 'orders', timeout: 60 },
+      { name: ORDERS, service: 'orders', timeout: 600 },
     ]),
   );
   const timeoutOf = (name: string | symbol): Promise<unknown> =>
     firstValueFrom(context.get<ClientProxy>(name, { strict: false }).send('sum', [1])).catch(
       (error: unknown) => (error as { timeout: number }).timeout,
     );
-  await expect(timeoutOf('MATH')).resolves.toBe(40);
-  await expect(timeoutOf(ORDERS)).resolves.toBe(60);
+  await expect(timeoutOf('MATH')).resolves.toBe(400);
+  await expect(timeoutOf(ORDERS)).resolves.toBe(600);
   await expectNamespace(context, 'chosen');
 });
 

@@ -89,6 +89,8 @@ describe('entry ids', () => {
   test('hold the time', () => {
     expect(entryTime('1700000000123-5')).toBe(1_700_000_000_123);
     expect(entryTime('0-0')).toBe(0);
+    // What is no id has no time, which is not 1970.
+    expect([entryTime(''), entryTime('x-1')]).toEqual([Number.NaN, Number.NaN]);
   });
 
   test.each([
