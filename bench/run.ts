@@ -1,0 +1,22 @@
+import { MEASURES } from './measures/catalogue.js';
+import type { BenchOptions } from './options.js';
+import { headOf, measureToMarkdown } from './report/markdown.js';
+import { reportOf, startReport } from './report/report.js';
+import { writeJson } from './report/write.js';
+import { Results } from './results.js';
+import type { Session } from './session.js';
+
+/** Measures what the options ask for, prints it as Markdown while it goes on, and writes it to their files. */
+export async function run(session: Session, options: BenchOptions): Promise<void> {
+  const report = startReport(options);
+  console.log(headOf(report));
+  for (const name of options.measures) {
+    session.say(`Measuring ${name}`);
+    const results = new Results();
+    await MEASURES[name].run(session, results);
+    const found = reportOf(name, MEASURES[name], results);
+    report.measures.push(found);
+    console.log(`\n${measureToMarkdown(found)}`);
+  }
+  writeJson(options.json, report);
+}

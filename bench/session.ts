@@ -1,0 +1,59 @@
+import { Deployment, type DeploymentPlan } from './deployment.js';
+import type { BenchOptions } from './options.js';
+import type { SystemName } from './systems/catalogue.js';
+
+const WARM_UP_IN_FLIGHT = 128;
+/** Long enough for V8 to have compiled what matters. */
+const WARM_UP_SECONDS = { quick: 0.5, full: 2 };
+
+/** One run of the benchmark: its options, and all that it has started. */
+export class Session {
+  private readonly deployments = new Set<Deployment>();
+  private readonly unavailable = new Map<SystemName, string>();
+  private isOver = false;
+
+  constructor(
+    readonly options: Pick<BenchOptions, 'isQuick' | 'systems' | 'rounds' | 'seconds'>,
+    /** Tells whoever waits what is going on. */
+    readonly say: (line: string) => void,
+  ) {}
+
+  /** Starts a deployment and has it do some requests. It is stopped by `close()` at the latest. */
+  async deploy(system: SystemName, plan: DeploymentPlan = {}): Promise<Deployment> {
+    const reason = this.unavailable.get(system);
+    if (reason !== undefined || this.isOver) {
+      throw new Error(reason ?? 'The benchmark is ending');
+    }
+    const deployment = new Deployment(system, plan);
+    this.deployments.add(deployment);
+    try {
+      await deployment.start();
+      const seconds = this.options.isQuick ? WARM_UP_SECONDS.quick : WARM_UP_SECONDS.full;
+      await deployment.request({
+        inFlight: WARM_UP_IN_FLIGHT,
+        seconds: Math.min(seconds, this.options.seconds),
+      });
+      return deployment;
+    } catch (error) {
+      await this.drop(deployment);
+      throw error;
+    }
+  }
+
+  /** Stops a deployment. */
+  async drop(deployment: Deployment): Promise<void> {
+    await deployment.stop();
+    this.deployments.delete(deployment);
+  }
+
+  /** A system that cannot be started at all, as its packages could not be installed. */
+  rule(system: SystemName, reason: string): void {
+    this.unavailable.set(system, reason);
+  }
+
+  /** Stops all that runs. Nothing can be started afterwards. */
+  async close(): Promise<void> {
+    this.isOver = true;
+    await Promise.all([...this.deployments].map((deployment) => this.drop(deployment)));
+  }
+}

@@ -1,0 +1,16 @@
+import type { SystemName } from './catalogue.js';
+import type { SystemModule } from './system.js';
+
+/** Each by itself, so that a process loads no other system than its own. */
+const LOADERS: Record<SystemName, () => Promise<SystemModule>> = {
+  'redis-streams': () => import('./redis-streams.js'),
+  'nest-redis': () => import('./nest-redis.js'),
+  'nest-tcp': () => import('./nest-tcp.js'),
+  'ping-pong': () => import('./ping-pong.js'),
+  'nest-no-io': () => import('./nest-no-io.js'),
+};
+
+/** What makes servers and clients of a system. */
+export function loadSystem(name: SystemName): Promise<SystemModule> {
+  return LOADERS[name]();
+}
