@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import type { Broker } from './brokers/broker.js';
+import type { Broker, BrokerUsage } from './brokers/broker.js';
 import { startBroker, type BrokerSettings } from './brokers/start.js';
 import { Child } from './processes/child.js';
 import type {
@@ -16,7 +16,7 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 const SERVICE = 'bench';
 const USAGE_WITHIN_MS = 60_000;
 /** What a run of requests or events may take longer than it should before it counts as stuck. */
-const GRACE_MS = 60_000;
+const GRACE_MS = 30_000;
 /** Fewer than this a second is stuck, too. */
 const LEAST_PER_SECOND = 200;
 
@@ -37,7 +37,7 @@ export interface DeploymentPlan extends BrokerSettings {
 export interface Used {
   client: number;
   server: number;
-  broker: number;
+  broker: number | undefined;
   commands: number | undefined;
 }
 
@@ -56,7 +56,7 @@ export interface EventTimes extends PublishResult {
 interface Snapshot {
   client: ProcessUsage;
   servers: readonly ProcessUsage[];
-  broker: { cpu: number; commands?: number; memory?: number };
+  broker: BrokerUsage;
 }
 
 /** A client, its servers and their broker, each a process of its own. */
@@ -153,9 +153,8 @@ export class Deployment {
       used: {
         client: after.client.cpu - before.client.cpu,
         server: ofServers(after.servers) - ofServers(before.servers),
-        broker: after.broker.cpu - before.broker.cpu,
-        commands:
-          after.broker.commands === undefined ? undefined : after.broker.commands - before.broker.commands!,
+        broker: difference(before.broker.cpu, after.broker.cpu),
+        commands: difference(before.broker.commands, after.broker.commands),
       },
     };
   }
@@ -169,4 +168,9 @@ export class Deployment {
     ]);
     return { client, servers, broker };
   }
+}
+
+/** `undefined` where it is not told. */
+function difference(before: number | undefined, after: number | undefined): number | undefined {
+  return before === undefined || after === undefined ? undefined : after - before;
 }

@@ -36,21 +36,26 @@ export interface Missing extends Subject {
   reason: string;
 }
 
+/** Why something failed, for people. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** The samples of one measure. */
 export class Results {
   readonly missing: Missing[] = [];
   private readonly samples = new Map<string, Subject & { rounds: Map<number, Figures> }>();
 
-  add(subject: Subject, round: number, figures: Figures): void {
-    const key = keyOf(subject);
-    const found = this.samples.get(key) ?? { ...subject, rounds: new Map<number, Figures>() };
+  add({ system, setting }: Subject, round: number, figures: Figures): void {
+    const key = keyOf({ system, setting });
+    const found = this.samples.get(key) ?? { system, setting, rounds: new Map<number, Figures>() };
     found.rounds.set(round, figures);
     this.samples.set(key, found);
   }
 
   /** Says why there is nothing of a subject, or not all rounds. */
-  miss(subject: Subject, reason: string): void {
-    this.missing.push({ ...subject, reason });
+  miss({ system, setting }: Subject, reason: string): void {
+    this.missing.push({ system, setting, reason });
   }
 
   /** By setting, then by system, each in the order in which they came first. */

@@ -3,13 +3,16 @@ import type { BenchOptions } from './options.js';
 import { headOf, measureToMarkdown } from './report/markdown.js';
 import { reportOf, startReport } from './report/report.js';
 import { writeJson } from './report/write.js';
-import { Results } from './results.js';
+import { installExtra } from './extras.js';
+import { SYSTEMS } from './systems/catalogue.js';
+import { reasonOf, Results } from './results.js';
 import type { Session } from './session.js';
 
 /** Measures what the options ask for, prints it as Markdown while it goes on, and writes it to their files. */
 export async function run(session: Session, options: BenchOptions): Promise<void> {
   const report = startReport(options);
   console.log(headOf(report));
+  installExtras(session, options);
   for (const name of options.measures) {
     session.say(`Measuring ${name}`);
     const results = new Results();
@@ -19,4 +22,18 @@ export async function run(session: Session, options: BenchOptions): Promise<void
     console.log(`\n${measureToMarkdown(found)}`);
   }
   writeJson(options.json, report);
+}
+
+/** Installs what the systems need; those of which it cannot be done are reported by every measure. */
+function installExtras(session: Session, { systems }: BenchOptions): void {
+  for (const system of systems) {
+    const { extra } = SYSTEMS[system];
+    if (extra !== undefined) {
+      try {
+        installExtra(extra, session.say);
+      } catch (error) {
+        session.ruleOut(system, reasonOf(error));
+      }
+    }
+  }
 }

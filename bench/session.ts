@@ -4,7 +4,8 @@ import type { SystemName } from './systems/catalogue.js';
 
 const WARM_UP_IN_FLIGHT = 128;
 /** Long enough for V8 to have compiled what matters. */
-const WARM_UP_SECONDS = { quick: 0.5, full: 2 };
+const WARM_UP_SECONDS = { quick: 1, full: 2 };
+const WARM_UP_EVENTS = 2_000;
 
 /** One run of the benchmark: its options, and all that it has started. */
 export class Session {
@@ -29,10 +30,10 @@ export class Session {
     try {
       await deployment.start();
       const seconds = this.options.isQuick ? WARM_UP_SECONDS.quick : WARM_UP_SECONDS.full;
-      await deployment.request({
-        inFlight: WARM_UP_IN_FLIGHT,
-        seconds: Math.min(seconds, this.options.seconds),
-      });
+      await deployment.request({ inFlight: WARM_UP_IN_FLIGHT, seconds });
+      if (plan.topics) {
+        await deployment.publish(WARM_UP_EVENTS, WARM_UP_IN_FLIGHT);
+      }
       return deployment;
     } catch (error) {
       await this.drop(deployment);
@@ -46,8 +47,8 @@ export class Session {
     this.deployments.delete(deployment);
   }
 
-  /** A system that cannot be started at all, as its packages could not be installed. */
-  rule(system: SystemName, reason: string): void {
+  /** A system that cannot be started at all. */
+  ruleOut(system: SystemName, reason: string): void {
     this.unavailable.set(system, reason);
   }
 

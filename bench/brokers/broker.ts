@@ -1,10 +1,10 @@
 /** What a system's messages go through. */
-export type BrokerKind = 'redis' | 'none';
+export type BrokerKind = 'redis' | 'nats' | 'rabbitmq' | 'none';
 
 /** What a broker has used since it was started. */
 export interface BrokerUsage {
-  /** Microseconds of CPU. */
-  cpu: number;
+  /** Microseconds of CPU. `undefined` where this platform does not tell. */
+  cpu: number | undefined;
   /** Commands carried out, also those inside scripts, without those that ask for this. `undefined` where there are none. */
   commands?: number;
   /** Bytes that its data takes. `undefined` where it does not tell. */

@@ -1,5 +1,7 @@
 import type { Broker, BrokerKind } from './broker.js';
+import { NatsBroker } from './nats.js';
 import { NoBroker } from './none.js';
+import { RabbitBroker } from './rabbitmq.js';
 import { RedisBroker } from './redis.js';
 
 /** What a deployment wants of its broker. */
@@ -13,6 +15,10 @@ export function startBroker(kind: BrokerKind, { isPersistent = false }: BrokerSe
   switch (kind) {
     case 'redis':
       return RedisBroker.start(isPersistent);
+    case 'nats':
+      return NatsBroker.start();
+    case 'rabbitmq':
+      return RabbitBroker.start();
     case 'none':
       return NoBroker.start();
   }

@@ -1,5 +1,5 @@
 import type { Deployment, DeploymentPlan } from '../deployment.js';
-import type { Figures, Results } from '../results.js';
+import { reasonOf, type Figures, type Results } from '../results.js';
 import type { Session } from '../session.js';
 import type { SystemName } from '../systems/catalogue.js';
 
@@ -28,7 +28,7 @@ export async function alternate(
 ): Promise<void> {
   const running = new Map<Contestant, Deployment>();
   const out = async (contestant: Contestant, settings: readonly string[], error: unknown): Promise<void> => {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = reasonOf(error);
     const { system } = contestant;
     settings.forEach((setting) => results.miss({ system, setting }, reason));
     session.say(`${system} (${settings.join('; ')}): ${reason}`);

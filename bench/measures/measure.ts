@@ -16,3 +16,11 @@ export interface Measure {
 
 /** The one that all others are held against. */
 export const OURS: SystemName = 'redis-streams';
+
+/** For differences of a few percent on a machine that others use, too. */
+const LEAST_FOR_SMALL_DIFFERENCES = 20;
+
+/** How many rounds a measure of small differences runs. */
+export function manyRounds({ options }: Session): number {
+  return Math.max(options.rounds, LEAST_FOR_SMALL_DIFFERENCES);
+}

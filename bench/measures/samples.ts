@@ -10,10 +10,9 @@ const PUBLISHED_AT_ONCE = 1_024;
 export function costs(used: Used, count: number): Figures {
   const { client, server, broker, commands } = used;
   return {
-    cpu: (client + server + broker) / count,
     cpuClient: client / count,
     cpuServer: server / count,
-    cpuBroker: broker / count,
+    ...(broker !== undefined && { cpu: (client + server + broker) / count, cpuBroker: broker / count }),
     ...(commands !== undefined && { commands: commands / count }),
   };
 }

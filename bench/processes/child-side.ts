@@ -22,8 +22,7 @@ export function serveOrders(handlers: Handlers, close: () => Promise<void>): voi
   process.on('message', (order: Order) => {
     carryOut(all, order).then(
       (result) => answer({ id: order.id, result }),
-      (error: unknown) =>
-        answer({ id: order.id, error: error instanceof Error ? error.message : String(error) }),
+      (error: unknown) => answer({ id: order.id, error: describe(error) }),
     );
   });
   process.on('disconnect', () => {
@@ -61,4 +60,9 @@ function usage(collect: boolean): ProcessUsage {
   }
   const { user, system } = process.cpuUsage();
   return { cpu: user + system, heap: process.memoryUsage().heapUsed };
+}
+
+/** Nest's clients fail with what the server has sent, which need not be an `Error`. */
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : JSON.stringify(error);
 }

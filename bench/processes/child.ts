@@ -112,8 +112,10 @@ export class Child {
     this.waiting.clear();
   }
 
+  /** What went wrong in the child, as far as it wrote that: the error's own line, else all. */
   private get output(): string {
-    const text = this.errors.trim();
+    const lines = this.errors.split('\n').map((line) => line.trim());
+    const text = lines.find((line) => /^\w*Error\b/.test(line)) ?? lines.join(' ').trim();
     return text && `: ${text}`;
   }
 }

@@ -1,5 +1,5 @@
 import { FIGURES, titleOf, type FigureName } from '../figures.js';
-import type { Ratio, Row, Subject } from '../results.js';
+import type { Missing, Ratio, Row, Subject } from '../results.js';
 import type { Summary } from '../statistics.js';
 import type { MeasureReport, Report } from './report.js';
 
@@ -27,9 +27,18 @@ export function measureToMarkdown({ title, counted, rows, ratios, missing }: Mea
     parts.push(ratiosToTable(ratios, counted));
   }
   if (missing.length > 0) {
-    parts.push(missing.map((subject) => `- Not measured: ${nameOf(subject)}: ${subject.reason}`).join('\n'));
+    parts.push(missingToList(missing));
   }
   return parts.join('\n\n');
+}
+
+function missingToList(missing: readonly Missing[]): string {
+  const settings = new Map<string, string[]>();
+  for (const { system, setting, reason } of missing) {
+    const cause = `${system}: ${reason}`;
+    settings.set(cause, [...(settings.get(cause) ?? []), setting]);
+  }
+  return [...settings].map(([cause, names]) => `- Not measured: ${cause} (${names.join('; ')})`).join('\n');
 }
 
 function rowsToTable(rows: readonly Row[], counted: string): string {

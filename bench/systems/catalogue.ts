@@ -40,6 +40,49 @@ const catalogue = {
     inOneProcess: true,
     lacks: { 'several servers': 'its server is in the client’s process' },
   },
+  'nest-nats': {
+    title: "Nest's NATS transport",
+    broker: 'nats',
+    extra: 'nats',
+    group: 'nats',
+  },
+  'nest-rmq': {
+    title: "Nest's RabbitMQ transport",
+    broker: 'rabbitmq',
+    extra: 'rmq',
+    group: 'rmq',
+  },
+  jetstream: {
+    title: '@horizon-republic/nestjs-jetstream',
+    broker: 'nats',
+    extra: 'jetstream',
+    group: 'peers',
+    lacks: { values: 'it takes the first value of an answer' },
+  },
+  'de-novo': {
+    title: '@de-novo/nestjs-redis-streams',
+    broker: 'redis',
+    extra: 'de-novo',
+    group: 'peers',
+    lacks: {
+      events: 'emit() waits for an answer, and fails when it comes',
+      values: 'it takes one answer',
+    },
+  },
+  bullmq: {
+    title: 'BullMQ',
+    broker: 'redis',
+    extra: 'bullmq',
+    group: 'peers',
+    lacks: { values: 'a job has one result' },
+  },
+  moleculer: {
+    title: 'Moleculer over Redis',
+    broker: 'redis',
+    extra: 'moleculer',
+    group: 'peers',
+    lacks: { values: 'it answers with one value, or with a byte stream' },
+  },
 } as const satisfies Record<string, SystemInfo>;
 
 export type SystemName = keyof typeof catalogue;

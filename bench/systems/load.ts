@@ -8,6 +8,12 @@ const LOADERS: Record<SystemName, () => Promise<SystemModule>> = {
   'nest-tcp': () => import('./nest-tcp.js'),
   'ping-pong': () => import('./ping-pong.js'),
   'nest-no-io': () => import('./nest-no-io.js'),
+  'nest-nats': () => import('./nest-nats.js'),
+  'nest-rmq': () => import('./nest-rmq.js'),
+  jetstream: () => import('./jetstream.js'),
+  'de-novo': () => import('./de-novo.js'),
+  bullmq: () => import('./bullmq.js'),
+  moleculer: () => import('./moleculer.js'),
 };
 
 /** What makes servers and clients of a system. */

@@ -1,6 +1,6 @@
 import { Controller, type INestMicroservice, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { EventPattern, MessagePattern, type MicroserviceOptions } from '@nestjs/microservices';
+import { Ctx, EventPattern, MessagePattern, Payload, type MicroserviceOptions } from '@nestjs/microservices';
 import { range, type Observable } from 'rxjs';
 import type { BenchServer, Setup } from './system.js';
 import type { Work } from './work.js';
@@ -16,13 +16,14 @@ export class NestServer implements BenchServer {
 
   constructor(
     private readonly options: MicroserviceOptions,
-    private readonly setup: Setup,
-    private readonly work: Work,
+    setup: Setup,
+    work: Work,
+    private readonly controller: Type = controllerFor(setup, work),
   ) {}
 
   async start(): Promise<void> {
     class ServerModule {}
-    const module = { module: ServerModule, controllers: [controllerFor(this.setup, this.work)] };
+    const module = { module: ServerModule, controllers: [this.controller] };
     this.app = await NestFactory.createMicroservice<MicroserviceOptions>(module, {
       ...this.options,
       logger: false,
@@ -35,27 +36,39 @@ export class NestServer implements BenchServer {
   }
 }
 
-/** The handlers, with as many event patterns as were asked for. */
-export function controllerFor({ topics, variant }: Setup, work: Work): Type {
+/**
+ * The handlers, with as many event patterns as were asked for.
+ * @param answer what they return for a value
+ */
+export function controllerFor(
+  { topics, variant }: Setup,
+  work: Work,
+  answer: (value: unknown) => unknown = (value) => value,
+): Type {
   @Controller()
   class BenchController {
     @MessagePattern('sum')
-    sum({ a, b }: { a: number; b: number }, context: Cancellable): number {
-      if (variant.signal && context.signal?.aborted !== false) {
+    sum({ a, b }: { a: number; b: number }, context?: Cancellable): unknown {
+      if (variant.signal && context?.signal?.aborted !== false) {
         throw new Error('The request was stopped, or its context has no signal');
       }
-      return work.sum(a, b);
+      return answer(work.sum(a, b));
     }
 
     @MessagePattern('echo')
-    echo({ text }: { text: string }): { text: string } {
-      return { text };
+    echo({ text }: { text: string }): unknown {
+      return answer({ text });
     }
 
     @MessagePattern('count')
     count({ count }: { count: number }): Observable<number> {
       return range(0, count);
     }
+  }
+  if (variant.signal) {
+    // Nest passes a context to handlers that ask for it in this way alone.
+    Payload()(BenchController.prototype, 'sum', 0);
+    Ctx()(BenchController.prototype, 'sum', 1);
   }
   for (let i = 0; i < topics; i++) {
     const name = `noted${i}`;
