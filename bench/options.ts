@@ -64,11 +64,15 @@ export function parseOptions(args: readonly string[]): BenchOptions | undefined 
   if (!Number.isInteger(rounds)) {
     throw new OptionError(`--rounds takes a whole number, not '${values.rounds}'`);
   }
+  const measures =
+    list('only', values.only, MEASURE_NAMES) ??
+    MEASURE_NAMES.filter((name) => !quick || MEASURES[name].isQuick);
+  if (values.svg !== undefined && !measures.includes('requests')) {
+    throw new OptionError("--svg draws the measure 'requests', which --only leaves out");
+  }
   return {
     isQuick: quick,
-    measures:
-      list('only', values.only, MEASURE_NAMES) ??
-      MEASURE_NAMES.filter((name) => !quick || MEASURES[name].isQuick),
+    measures,
     systems: chooseSystems(values.systems, values.with),
     rounds,
     seconds: positive('seconds', values.seconds) ?? defaults.seconds,

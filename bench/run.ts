@@ -2,7 +2,8 @@ import { MEASURES } from './measures/catalogue.js';
 import type { BenchOptions } from './options.js';
 import { headOf, measureToMarkdown } from './report/markdown.js';
 import { reportOf, startReport } from './report/report.js';
-import { writeJson } from './report/write.js';
+import { toSvg } from './report/chart.js';
+import { writeJson, writeText } from './report/write.js';
 import { installExtra } from './extras.js';
 import { SYSTEMS } from './systems/catalogue.js';
 import { reasonOf, Results } from './results.js';
@@ -22,6 +23,9 @@ export async function run(session: Session, options: BenchOptions): Promise<void
     console.log(`\n${measureToMarkdown(found)}`);
   }
   writeJson(options.json, report);
+  if (options.svg !== undefined) {
+    writeText(options.svg, toSvg(report, session.say));
+  }
 }
 
 /** Installs what the systems need; those of which it cannot be done are reported by every measure. */
