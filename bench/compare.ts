@@ -25,6 +25,7 @@ export async function compare(session: Session, options: BenchOptions, ref: stri
     const measure = comparisonWith(ref, buildEarlier(ref, folder));
     const results = new Results();
     await measure.run(session, results);
+    session.assertRunning();
     const report = startReport(options);
     report.measures.push(reportOf('compare', measure, results));
     report.measures.forEach((found) => console.log(measureToMarkdown(found)));

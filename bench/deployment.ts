@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Broker, BrokerUsage } from './brokers/broker.js';
 import { startBroker, type BrokerSettings } from './brokers/start.js';
@@ -66,6 +67,7 @@ export class Deployment {
   private servers: Child[] = [];
   private bystanders: Child | undefined;
 
+  private readonly stopping = new AbortController();
   private starting: Promise<void> | undefined;
 
   constructor(
@@ -100,7 +102,7 @@ export class Deployment {
 
   /** What all processes use while nobody asks for anything. */
   async idle(ms: number): Promise<Used> {
-    const { used } = await this.measured(() => new Promise<void>((resolve) => setTimeout(resolve, ms)));
+    const { used } = await this.measured(() => setTimeout(ms, undefined, { signal: this.stopping.signal }));
     return used;
   }
 
@@ -115,6 +117,7 @@ export class Deployment {
   }
 
   async stop(): Promise<void> {
+    this.stopping.abort();
     // What is being started must be there to be ended; whoever called start() is told of its failure.
     await Promise.allSettled([this.starting ?? Promise.resolve()]);
     const children = [this.client, ...this.servers, this.bystanders].filter((child) => child !== undefined);

@@ -27,13 +27,17 @@ function optionsOrExit(): BenchOptions {
 const options = optionsOrExit();
 const session = new Session(options, (line) => console.error(line));
 for (const [signal, code] of Object.entries(EXIT_CODES)) {
-  process.once(signal, () => void session.close().finally(() => process.exit(code)));
+  // What is being measured fails then, and the run ends in its own way.
+  process.once(signal, () => {
+    process.exitCode = code;
+    session.close().catch((error: unknown) => console.error(error));
+  });
 }
 try {
   await (options.compare === undefined ? run(session, options) : compare(session, options, options.compare));
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
+  process.exitCode ??= 1;
 } finally {
   await session.close();
 }

@@ -18,6 +18,7 @@ export async function run(session: Session, options: BenchOptions): Promise<void
     session.say(`Measuring ${name}`);
     const results = new Results();
     await MEASURES[name].run(session, results);
+    session.assertRunning();
     const found = reportOf(name, MEASURES[name], results);
     report.measures.push(found);
     console.log(`\n${measureToMarkdown(found)}`);

@@ -67,6 +67,7 @@ export async function alternate(
         }
       }
     }
+    session.assertRunning();
     session.say(`round ${round + 1} of ${rounds}`);
   }
   for (const deployment of running.values()) {

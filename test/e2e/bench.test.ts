@@ -60,15 +60,43 @@ function compile(sources: string): void {
   }
 }
 
-async function bench(...options: string[]): Promise<{ code: unknown; stdout: string; stderr: string }> {
+interface Outcome {
+  code: unknown;
+  stdout: string;
+  stderr: string;
+  /** Whether a process that it started was still there when it had ended. */
+  leftProcesses: boolean;
+}
+
+/** @param interruptAt what it says when it is to be interrupted, as a terminal does it: all its processes at once */
+async function bench(options: readonly string[], interruptAt?: string): Promise<Outcome> {
   const child = spawn(process.execPath, [join(folder, 'build/bench/main.js'), ...options], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+    env: { ...process.env, TMPDIR: folder },
   });
+  const group = -child.pid!;
   const output = { stdout: '', stderr: '' };
+  let isInterrupted = false;
   child.stdout.on('data', (chunk: Buffer) => (output.stdout += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (output.stderr += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => {
+    output.stderr += chunk.toString();
+    if (!isInterrupted && interruptAt !== undefined && output.stderr.includes(interruptAt)) {
+      isInterrupted = true;
+      process.kill(group, 'SIGINT');
+    }
+  });
   const [code] = (await once(child, 'close')) as [unknown];
-  return { code, ...output };
+  return { code, ...output, leftProcesses: hasProcesses(group) };
+}
+
+function hasProcesses(group: number): boolean {
+  try {
+    process.kill(group, 0);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 describe('the benchmark', () => {
@@ -78,9 +106,16 @@ describe('the benchmark', () => {
       const file = join(folder, 'results.json');
       const options = ['--only', 'requests', '--systems', 'redis-streams', '--quick', '--rounds', '1'];
 
-      const { code, stdout, stderr } = await bench(...options, '--seconds', '0.3', '--json', file);
+      const { code, stdout, stderr, leftProcesses } = await bench([
+        ...options,
+        '--seconds',
+        '0.3',
+        '--json',
+        file,
+      ]);
 
-      expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining('round 1 of 1') });
+      expect({ code, leftProcesses }).toEqual({ code: 0, leftProcesses: false });
+      expect(stderr).toContain('round 1 of 1');
       expect(stdout).toContain('| redis-streams, 128 in flight |');
       const report = JSON.parse(readFileSync(file, 'utf8')) as Report;
       expect(report.machine.node).toBe(process.version);
@@ -113,9 +148,30 @@ describe('the benchmark', () => {
   );
 
   test('says what is wrong with an option, and ends with 1', async () => {
-    const { code, stderr } = await bench('--systems', 'carrier-pigeons');
+    const { code, stderr } = await bench(['--systems', 'carrier-pigeons']);
 
     expect(code).toBe(1);
     expect(stderr).toContain("--systems knows no 'carrier-pigeons', but redis-streams, nest-redis");
   });
+
+  test(
+    'leaves nothing behind when it is interrupted',
+    async () => {
+      const options = [
+        '--only',
+        'requests',
+        '--systems',
+        'redis-streams,nest-redis',
+        '--quick',
+        '--rounds',
+        '9',
+      ];
+
+      const { code, leftProcesses } = await bench(options, 'round 1 of 9');
+
+      expect({ code, leftProcesses }).toEqual({ code: 130, leftProcesses: false });
+      expect(readdirSync(folder).filter((name) => name.startsWith('redis-streams-'))).toEqual([]);
+    },
+    RUN_WITHIN_MS,
+  );
 });
