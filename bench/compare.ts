@@ -2,70 +2,72 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { Pair } from './pair.js';
+import type { FigureName } from './figures.js';
+import { alternate } from './measures/alternate.js';
+import { OURS, type Measure } from './measures/measure.js';
+import { requestSampler } from './measures/samples.js';
+import type { BenchOptions } from './options.js';
+import { ROOT } from './paths.js';
+import { measureToMarkdown } from './report/markdown.js';
+import { reportOf, startReport } from './report/report.js';
+import { writeJson } from './report/write.js';
+import { Results, type Subject } from './results.js';
+import type { Session } from './session.js';
 
-/**
- * CPU time per request of this state of the code and of an earlier one, in one run: alternating rounds, and the ratio
- * with its 95 % confidence interval. `npm run bench:compare -- <git ref> [rounds] [seconds]`
- */
-
-const [ref = 'HEAD', rounds = '20', seconds = '2'] = process.argv.slice(2);
 const IN_FLIGHT = 128;
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const FIGURES: readonly FigureName[] = ['cpu', 'cpuClient', 'cpuServer', 'cpuBroker', 'rate', 'p50'];
 
-/** Quantiles of Student's t distribution for 95 %, by degrees of freedom from 1. */
-const T_95 = [
-  12.71, 4.3, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.2, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.1,
-  2.09,
-];
-
-const folder = mkdtempSync(join(tmpdir(), 'redis-streams-before-'));
-let before: Pair | undefined;
-let after: Pair | undefined;
-try {
-  before = await Pair.start('redis-streams', buildEarlier());
-  after = await Pair.start('redis-streams', join(ROOT, 'build/bench'));
-  for (const pair of [before, after]) {
-    await pair.measure({ inFlight: IN_FLIGHT, seconds: 2 });
+/** What requests cost with this state of the package and with an earlier one, in alternating rounds. */
+export async function compare(session: Session, options: BenchOptions, ref: string): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'redis-streams-before-'));
+  try {
+    session.say(`Building ${ref}`);
+    const measure = comparisonWith(ref, buildEarlier(ref, folder));
+    const results = new Results();
+    await measure.run(session, results);
+    session.assertRunning();
+    const report = startReport(options);
+    report.measures.push(reportOf('compare', measure, results));
+    report.measures.forEach((found) => console.log(measureToMarkdown(found)));
+    writeJson(options.json, report);
+    if (results.missing.length > 0) {
+      process.exitCode = 1;
+    }
+  } finally {
+    await session.close();
+    rmSync(folder, { recursive: true, force: true });
   }
-  const order = { inFlight: IN_FLIGHT, seconds: Number(seconds) };
-  const ratios: { cpu: number; rate: number }[] = [];
-  for (let round = 0; round < Number(rounds); round++) {
-    const first = round % 2 === 0 ? before : after;
-    const one = await first.measure(order);
-    const two = await (first === before ? after : before).measure(order);
-    const [old, now] = first === before ? [one, two] : [two, one];
-    ratios.push({ cpu: now.cpu / old.cpu, rate: now.perSecond / old.perSecond });
-    console.log(
-      `${round + 1}: ${old.cpu.toFixed(1)} µs before, ${now.cpu.toFixed(1)} µs now (${(now.cpu / old.cpu).toFixed(3)})`,
-    );
-  }
-  console.log(`CPU per request, now / ${ref}: ${interval(ratios.map(({ cpu }) => cpu))}`);
-  console.log(`Requests per second, now / ${ref}: ${interval(ratios.map(({ rate }) => rate))}`);
-} finally {
-  await before?.stop();
-  await after?.stop();
-  rmSync(folder, { recursive: true, force: true });
 }
 
-/** The earlier state with today's benchmark beside it, so that each finds its own package. */
-function buildEarlier(): string {
+function comparisonWith(ref: string, folder: string): Measure {
+  const subject = (setting: string): Subject => ({ system: OURS, setting });
+  return {
+    title: `This state of the package and ${ref}, ${IN_FLIGHT} requests in flight`,
+    counted: 'request',
+    isQuick: false,
+    run(session, results) {
+      const order = { inFlight: IN_FLIGHT, seconds: session.options.seconds };
+      return alternate(session, results, [
+        { system: OURS, samplers: [requestSampler('now', order)] },
+        { system: OURS, plan: { folder }, samplers: [requestSampler(ref, order)] },
+      ]);
+    },
+    comparisons: FIGURES.map((figure) => ({ figure, of: subject('now'), against: [subject(ref)] })),
+  };
+}
+
+/**
+ * The earlier state with today's benchmark beside it, so that each finds its own package.
+ * @returns where the benchmark's compiled files are
+ */
+function buildEarlier(ref: string, folder: string): string {
   const archive = execFileSync('git', ['archive', ref], { cwd: ROOT, maxBuffer: 2 ** 28 });
   execFileSync('tar', ['-x', '-C', folder], { input: archive });
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
-  execFileSync('npm', ['run', '--silent', 'build'], { cwd: folder, stdio: 'inherit' });
-  cpSync(join(ROOT, 'build/bench'), join(folder, 'build/bench'), { recursive: true });
-  cpSync(join(ROOT, 'build/test'), join(folder, 'build/test'), { recursive: true });
+  // What npm prints is not part of the report.
+  execFileSync('npm', ['run', '--silent', 'build'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+  for (const part of ['bench', 'test']) {
+    cpSync(join(ROOT, 'build', part), join(folder, 'build', part), { recursive: true });
+  }
   return join(folder, 'build/bench');
-}
-
-/** The geometric mean of ratios, and between what it lies with 95 %. */
-function interval(ratios: number[]): string {
-  const logs = ratios.map(Math.log);
-  const mean = logs.reduce((a, b) => a + b, 0) / logs.length;
-  const variance = logs.reduce((sum, log) => sum + (log - mean) ** 2, 0) / (logs.length - 1);
-  const margin = (T_95[logs.length - 2] ?? 1.98) * Math.sqrt(variance / logs.length);
-  const [middle, low, high] = [mean, mean - margin, mean + margin].map((log) => Math.exp(log).toFixed(3));
-  return `${middle} (${low} to ${high}, ${logs.length} rounds)`;
 }

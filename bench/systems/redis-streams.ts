@@ -1,0 +1,29 @@
+import { RedisStreamsClient, RedisStreamsServer } from 'nestjs-redis-streams';
+import { NestServer } from './nest-app.js';
+import { NestClient } from './nest-client.js';
+import type { BenchClient, BenchServer, Setup } from './system.js';
+import type { Work } from './work.js';
+
+export function createServer(setup: Setup, work: Work): BenchServer {
+  const { port, service, variant } = setup;
+  const { lease, acknowledge } = variant;
+  const strategy = new RedisStreamsServer({ connection: url(port), service, lease, acknowledge });
+  if (variant.hooks) {
+    strategy.hooks.on('read', listen).on('handled', listen);
+  }
+  return new NestServer({ strategy }, setup, work);
+}
+
+export function createClient({ port, service }: Setup): BenchClient {
+  return new NestClient(new RedisStreamsClient({ connection: url(port), service }));
+}
+
+/** Does what a metric would do at the least. */
+const reports = new Map<string, number>();
+function listen({ pattern }: { pattern: string }): void {
+  reports.set(pattern, (reports.get(pattern) ?? 0) + 1);
+}
+
+function url(port: number): string {
+  return `redis://127.0.0.1:${port}`;
+}
