@@ -6,6 +6,8 @@ import { eventSampler } from './samples.js';
 
 const EVENTS = 50_000;
 const QUICK_EVENTS = 10_000;
+/** For many rounds. */
+const FEWER_EVENTS = 20_000;
 const ONE_PATTERN = 'one pattern';
 const MANY_PATTERNS = '200 patterns';
 
@@ -51,7 +53,7 @@ export const eventOverhead: Measure = {
   counted: 'event',
   isQuick: false,
   async run(session, results) {
-    const samplers = [eventSampler(ONE_PATTERN, EVENTS)];
+    const samplers = [eventSampler(ONE_PATTERN, FEWER_EVENTS)];
     const contestants = chosenOf(session, OURS, 'nest-redis').map((system) => ({
       system,
       plan: { topics: 1 },
@@ -60,7 +62,7 @@ export const eventOverhead: Measure = {
     const many = chosenOf(session, OURS).map((system) => ({
       system,
       plan: { topics: 200 },
-      samplers: [eventSampler(MANY_PATTERNS, EVENTS)],
+      samplers: [eventSampler(MANY_PATTERNS, FEWER_EVENTS)],
     }));
     await alternate(session, results, [...contestants, ...many], manyRounds(session));
   },

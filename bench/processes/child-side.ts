@@ -48,7 +48,10 @@ async function carryOut(handlers: Handlers, { name, argument }: Order): Promise<
 }
 
 function answer(message: Answer): void {
-  process.send?.(message);
+  // The main process may have let go of this child while it was at work.
+  if (process.connected) {
+    process.send?.(message);
+  }
 }
 
 function usage(collect: boolean): ProcessUsage {

@@ -31,7 +31,15 @@ export class Child {
     });
     child.on('message', (answer: Answer) => this.take(answer));
     child.on('error', (error) => this.fail(error.message));
-    child.on('close', (code, signal) => this.fail(`ended with ${signal ?? code}`));
+    // Not on 'close', which Node does not emit for a child that was disconnected from here.
+    child.on('exit', (code, signal) => {
+      const tell = (): void => this.fail(`ended with ${signal ?? code}`);
+      if (child.stderr?.closed === false) {
+        child.stderr.once('close', tell);
+      } else {
+        tell();
+      }
+    });
   }
 
   /** @param folder where the compiled `server.js` and `client.js` are */
