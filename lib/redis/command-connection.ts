@@ -143,7 +143,11 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
    */
   withNextFlush(task: () => void, withinMs: number): void {
     this.riders.push(task);
-    this.riderTimer ??= setTimeout(this.flush, withinMs);
+    // Left alone by a flush: to begin it anew for each costs more than the one flush too many when it runs out.
+    this.riderTimer ??= setTimeout(() => {
+      this.riderTimer = undefined;
+      this.flush();
+    }, withinMs);
   }
 
   /** Writes a command at the end of this turn. Rejects where the connection is closed by then. */
@@ -175,8 +179,6 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
   }
 
   private readonly flush = (): void => {
-    clearTimeout(this.riderTimer);
-    this.riderTimer = undefined;
     const { tasks, riders, followers } = this;
     this.tasks = [];
     this.riders = [];

@@ -9,7 +9,8 @@ import type { Holdings } from './holdings.js';
 import { InboxCleaner } from './inbox-cleaner.js';
 import type { RightToSettle } from './lease.js';
 
-/** An acknowledgement leaves with the next replies, and at the latest after this time. */
+/** So many acknowledgements leave with the next replies, fewer after this time: a write of their own is dear. */
+const ACKNOWLEDGE_AT = 32;
 const ACKNOWLEDGE_WITHIN_MS = 10;
 
 /** How often an acknowledgement on receipt that could not be written looks whether Redis is back. */
@@ -38,6 +39,8 @@ export class Settlement {
   private readonly cleaner: InboxCleaner;
   private isClosed = false;
   private scheduled = false;
+  private unwritten = 0;
+  private acknowledgeTimer: NodeJS.Timeout | undefined;
   private retryTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -66,6 +69,7 @@ export class Settlement {
       return;
     }
     this.open.add();
+    this.unwritten++;
     const deliveries = this.acknowledging.get(delivery.stream);
     if (deliveries) {
       deliveries.push(delivery);
@@ -156,6 +160,8 @@ export class Settlement {
   /** Gives up what Redis has not confirmed; it stays pending there. */
   close(): void {
     this.isClosed = true;
+    clearTimeout(this.acknowledgeTimer);
+    this.acknowledgeTimer = undefined;
     clearTimeout(this.retryTimer);
     this.retryTimer = undefined;
     this.acknowledging.clear();
@@ -170,9 +176,18 @@ export class Settlement {
   }
 
   private schedule(): void {
-    if (!this.scheduled && this.acknowledging.size > 0) {
+    if (this.scheduled || this.acknowledging.size === 0) {
+      return;
+    }
+    if (this.unwritten >= ACKNOWLEDGE_AT) {
       this.scheduled = true;
       this.namespace.commands.withNextFlush(this.flush, ACKNOWLEDGE_WITHIN_MS);
+    } else {
+      // Not ended by another flush: to begin it anew is dearer than a look at nothing.
+      this.acknowledgeTimer ??= setTimeout(() => {
+        this.acknowledgeTimer = undefined;
+        this.flush();
+      }, ACKNOWLEDGE_WITHIN_MS);
     }
   }
 
@@ -188,6 +203,7 @@ export class Settlement {
     }
     const all = this.acknowledging;
     this.acknowledging = new Map();
+    this.unwritten = 0;
     for (const [stream, deliveries] of all) {
       for (let i = 0; i < deliveries.length; i += MAX_PER_COMMAND) {
         this.send(
@@ -234,6 +250,7 @@ export class Settlement {
       return;
     }
     this.acknowledging.set(stream, deliveries.concat(this.acknowledging.get(stream) ?? []));
+    this.unwritten += deliveries.length;
     // A lost connection calls resume() when it is back; this is for all else.
     const delay = this.onFailure(stream, error);
     this.retryTimer ??= setTimeout(() => {
