@@ -28,6 +28,8 @@ export interface DeploymentPlan extends BrokerSettings {
   /** Event patterns of each server; 0 unless said otherwise. */
   topics?: number;
   variant?: Variant;
+  /** Is warmed up for single requests, too. */
+  warmsUpSingle?: boolean;
   /** Instances of services that nobody asks, all in one process, by the names of their services. */
   bystanders?: readonly string[];
   /** Where the compiled benchmark is that finds the package it is to measure; else here. */

@@ -20,7 +20,7 @@ export const requests: Measure = {
     return alternate(
       session,
       results,
-      systems.map((system) => ({ system, samplers })),
+      systems.map((system) => ({ system, plan: { warmsUpSingle: true }, samplers })),
     );
   },
   comparisons: [
