@@ -214,7 +214,7 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
   private readonly ping = (): void => {
     this.pingTimer = undefined;
     const { redis } = this;
-    if (redis && this.usable) {
+    if (redis && this.usable && mayWaitForAnswers(redis)) {
       void settledWithin(redis.ping(), ANSWER_WITHIN_MS).then((isAlive) => {
         if (!isAlive && this.redis === redis) {
           this.lastError = new Error(`no answer within ${ANSWER_WITHIN_MS} ms`);
@@ -275,4 +275,9 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
     this.log.warn(`Connection to Redis at ${this.factory.address} lost (${reason}); reconnecting`);
     this.emit('lost', reason);
   }
+}
+
+/** Whether a command is unanswered, as far as ioredis lets that be seen: its queue is half-public. */
+function mayWaitForAnswers(redis: Redis): boolean {
+  return (redis as { commandQueue?: { length?: number } }).commandQueue?.length !== 0;
 }

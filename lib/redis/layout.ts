@@ -36,6 +36,20 @@ export async function checkLayout(connection: CommandConnection, keys: Keys): Pr
   return answers[0] === 1;
 }
 
+/**
+ * The same for a layout that was there before: one command where it still is.
+ * @returns whether the namespace has lost everything
+ */
+export async function recheckLayout(connection: CommandConnection, keys: Keys): Promise<boolean> {
+  const found = await connection.client.hgetall(keys.layout);
+  if (Object.keys(found).length === 0) {
+    await checkLayout(connection, keys);
+    return true;
+  }
+  compare(keys, found);
+  return false;
+}
+
 function compare(keys: Keys, found: Record<string, string>): void {
   const minReader = Number(found['minReader']);
   if (!(minReader <= FORMAT)) {

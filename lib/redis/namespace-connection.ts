@@ -7,7 +7,7 @@ import { RedisClock } from './clock.js';
 import { CommandConnection } from './command-connection.js';
 import { ConnectionFactory, type RedisConnectionOption } from './connection-factory.js';
 import { Keys } from './keys.js';
-import { checkLayout } from './layout.js';
+import { checkLayout, recheckLayout } from './layout.js';
 import type { Log } from './log.js';
 import { messageOf } from './redis-errors.js';
 import { checkServer } from './server-check.js';
@@ -121,7 +121,7 @@ export class NamespaceConnection extends Shared {
       return;
     }
     try {
-      const isNew = await checkLayout(this.commands, this.keys);
+      const isNew = await recheckLayout(this.commands, this.keys);
       if (this.mismatch) {
         this.mismatch = undefined;
         this.log.log(`The layout of namespace '${this.keys.namespace}' fits again`);

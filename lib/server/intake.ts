@@ -9,6 +9,7 @@ import type { Instance } from './context.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { Lane } from './lane.js';
 import type { RightToSettle } from './lease.js';
+import { ReadPlan, type Read } from './read-plan.js';
 import type { RetryQueue } from './retry-queue.js';
 
 /**
@@ -48,17 +49,20 @@ export class Intake {
   constructor(private readonly deps: IntakeDeps) {
     const { dispatcher, retries, inbox, topics } = deps;
     const { requestLane, eventLane } = dispatcher;
-    this.inboxReader = this.makeReader('inbox', [inbox], requestLane, () =>
-      Math.min(MAX_BATCH, requestLane.free),
-    );
+    this.inboxReader = this.makeReader('inbox', [inbox], requestLane, (free) => ({
+      streams: [inbox],
+      count: Math.min(MAX_BATCH, free),
+      blocks: true,
+    }));
     this.readers = [this.inboxReader];
     if (topics.length > 0) {
+      const plan = new ReadPlan(topics);
       this.topicReader = this.makeReader(
         'topics',
         topics,
         eventLane,
-        // COUNT is for each stream named.
-        () => (eventLane.free > 0 ? Math.max(1, Math.floor(eventLane.free / topics.length)) : 0),
+        (free) => plan.next(free, performance.now()),
+        (batches) => plan.took(batches),
         () => retries.whenFree(),
       );
       this.readers = [this.inboxReader, this.topicReader];
@@ -83,7 +87,8 @@ export class Intake {
     role: 'inbox' | 'topics',
     streams: readonly string[],
     lane: Lane,
-    count: () => number,
+    next: (free: number) => Read,
+    took: (batches: readonly StreamBatch[]) => void = () => undefined,
     room: () => Promise<void> | undefined = () => undefined,
   ): BlockingReader {
     const { namespace, log, dispatcher, right, onConnected, onDoubtful } = this.deps;
@@ -95,9 +100,10 @@ export class Intake {
       room: () => this.reading.wait() ?? lane.whenFree() ?? room(),
       read: (redis) => {
         ({ epoch } = right);
-        return this.read(redis, count(), streams);
+        return this.read(redis, lane, next);
       },
       deliver: (batches) => {
+        took(batches);
         if (right.isHeld && right.epoch === epoch) {
           dispatcher.takeBatches(batches);
         } else {
@@ -111,28 +117,32 @@ export class Intake {
     });
   }
 
-  private read(redis: Redis, count: number, streams: readonly string[]): Promise<unknown> | undefined {
+  private read(redis: Redis, lane: Lane, next: (free: number) => Read): Promise<unknown> | undefined {
     const { namespace, instance, right } = this.deps;
     if (!right.isHeld) {
       right.restore();
       return undefined;
     }
-    if (namespace.mismatch || count < 1) {
+    if (namespace.mismatch || lane.free < 1) {
       return undefined;
     }
+    const { service, id } = instance;
+    const { streams, count, blocks } = next(lane.free);
     const ids = streams.map(() => '>');
-    return redis.xreadgroupBuffer(
-      'GROUP',
-      instance.service,
-      instance.id,
-      'COUNT',
-      count,
-      'BLOCK',
-      BLOCK_MS,
-      'STREAMS',
-      ...streams,
-      ...ids,
-    );
+    return blocks
+      ? redis.xreadgroupBuffer(
+          'GROUP',
+          service,
+          id,
+          'COUNT',
+          count,
+          'BLOCK',
+          BLOCK_MS,
+          'STREAMS',
+          ...streams,
+          ...ids,
+        )
+      : redis.xreadgroupBuffer('GROUP', service, id, 'COUNT', count, 'STREAMS', ...streams, ...ids);
   }
 
   /** A group that is gone (FLUSHALL, DEL, XGROUP DESTROY, failover) is made again. */
