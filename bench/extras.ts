@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { ROOT } from './paths.js';
 
 /** Packages that only the benchmark needs, and only when it is asked for them: each a folder of `extras`. */
-export type ExtraName = 'nats' | 'rmq' | 'jetstream' | 'de-novo' | 'bullmq' | 'moleculer' | 'chart';
+export type ExtraName =
+  'nats' | 'rmq' | 'jetstream' | 'de-novo' | 'bullmq' | 'moleculer' | 'chart' | 'ioredis-5';
 
 const INSTALL_WITHIN_MS = 300_000;
 /** Of what npm wrote, for the message. */
@@ -40,6 +41,11 @@ export function installExtra(name: ExtraName, say: (line: string) => void): void
 /** Loads a package of an extra that is installed. */
 export function requireExtra<T>(name: ExtraName, packageName: string): T {
   return createRequire(join(folderOf(name), 'package.json'))(packageName) as T;
+}
+
+/** The file that a package of an extra begins with. */
+export function extraFile(name: ExtraName, packageName: string): string {
+  return createRequire(join(folderOf(name), 'package.json')).resolve(packageName);
 }
 
 /** The versions that an extra's packages have. */

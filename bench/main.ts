@@ -1,5 +1,6 @@
 import { compare } from './compare.js';
 import { HELP, OptionError, parseOptions, type BenchOptions } from './options.js';
+import { chooseIoredis5 } from './processes/ioredis.js';
 import { run } from './run.js';
 import { Session } from './session.js';
 
@@ -34,6 +35,9 @@ for (const [signal, code] of Object.entries(EXIT_CODES)) {
   });
 }
 try {
+  if (options.ioredis === '5') {
+    chooseIoredis5(session.say);
+  }
   await (options.compare === undefined ? run(session, options) : compare(session, options, options.compare));
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);

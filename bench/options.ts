@@ -4,6 +4,8 @@ import { SYSTEM_NAMES, SYSTEMS, type SystemName } from './systems/catalogue.js';
 
 const GROUPS = ['nats', 'rmq', 'peers'] as const;
 type Group = (typeof GROUPS)[number];
+const IOREDIS = ['5', '6'] as const;
+type Ioredis = (typeof IOREDIS)[number];
 
 /** What a run is to do. */
 export interface BenchOptions {
@@ -12,6 +14,8 @@ export interface BenchOptions {
   systems: readonly SystemName[];
   rounds: number;
   seconds: number;
+  /** The major version of ioredis that servers and clients run on. */
+  ioredis: Ioredis;
   /** Files to write. */
   json: string | undefined;
   svg: string | undefined;
@@ -35,6 +39,7 @@ export const HELP = `usage: npm run bench -- [options]
   --only a,b           these measures: ${MEASURE_NAMES.join(', ')}
   --systems a,b        these systems: ${SYSTEM_NAMES.join(', ')}
   --with a,b           besides the usual systems: ${GROUPS.join(', ')}; installs the packages they need
+  --ioredis 5          everything on ioredis 5, which it installs; otherwise on the one that is there
   --rounds n           rounds of each measure (${DEFAULTS.run.rounds}; ${DEFAULTS.compare.rounds} with --compare)
   --seconds n          seconds of each sample (${DEFAULTS.run.seconds}; ${DEFAULTS.quick.seconds} with --quick)
   --json file          writes all figures
@@ -74,6 +79,7 @@ export function parseOptions(args: readonly string[]): BenchOptions | undefined 
     isQuick: quick,
     measures,
     systems: chooseSystems(values.systems, values.with),
+    ioredis: chooseIoredis(values.ioredis),
     rounds,
     seconds: positive('seconds', values.seconds) ?? defaults.seconds,
     json: values.json,
@@ -93,6 +99,7 @@ function parse(args: readonly string[]) {
         only: text,
         systems: text,
         with: text,
+        ioredis: text,
         rounds: text,
         seconds: text,
         json: text,
@@ -104,6 +111,14 @@ function parse(args: readonly string[]) {
   } catch (error) {
     throw new OptionError(error instanceof Error ? error.message : String(error));
   }
+}
+
+function chooseIoredis(value = '6'): Ioredis {
+  const known = IOREDIS.find((version) => version === value);
+  if (known === undefined) {
+    throw new OptionError(`--ioredis takes ${IOREDIS.join(' or ')}, not '${value}'`);
+  }
+  return known;
 }
 
 /** Those that are named, else those that belong to no group; and those of the groups. In the catalogue's order. */

@@ -1,4 +1,4 @@
-import { neighbours, overhead, switches } from './circumstances.js';
+import { neighbours, overhead, switches, tuning } from './circumstances.js';
 import { eventOverhead, events, patterns } from './events.js';
 import { idle } from './idle.js';
 import type { Measure } from './measure.js';
@@ -21,6 +21,7 @@ const catalogue = {
   patterns,
   neighbours,
   switches,
+  tuning,
   overhead,
   'event-overhead': eventOverhead,
 } satisfies Record<string, Measure>;

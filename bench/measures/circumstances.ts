@@ -27,6 +27,12 @@ const SWITCHES: Record<string, DeploymentPlan> = {
   "acknowledge: 'on-receipt'": { variant: { acknowledge: 'on-receipt' } },
 };
 
+const TUNINGS: Record<string, DeploymentPlan> = {
+  'concurrency: 8': { variant: { concurrency: 8 } },
+  'concurrency: 32': { variant: { concurrency: 32 } },
+  'concurrency: 1,000': { variant: { concurrency: 1_000 } },
+};
+
 export const neighbours: Measure = {
   title: `What else is there, ${IN_FLIGHT} requests in flight`,
   counted: 'request',
@@ -41,6 +47,14 @@ export const switches: Measure = {
   isQuick: false,
   run: (session, results) => alternate(session, results, contestantsOf(session, SWITCHES)),
   comparisons: againstPlain(SWITCHES),
+};
+
+export const tuning: Measure = {
+  title: `What the option concurrency does, ${IN_FLIGHT} requests in flight`,
+  counted: 'request',
+  isQuick: false,
+  run: (session, results) => alternate(session, results, contestantsOf(session, TUNINGS)),
+  comparisons: [...againstPlain(TUNINGS), ...againstPlain(TUNINGS, 'rate')],
 };
 
 /** The same and the systems that matter most, in so many rounds that small differences show. */
@@ -96,9 +110,12 @@ function contestant(
   return { system, plan, samplers: [requestSampler(setting, order)] };
 }
 
-function againstPlain(plans: Record<string, DeploymentPlan>): Comparison[] {
+function againstPlain(
+  plans: Record<string, DeploymentPlan>,
+  figure: Comparison['figure'] = 'cpu',
+): Comparison[] {
   return Object.keys(plans).map((setting) => ({
-    figure: 'cpu',
+    figure,
     of: { system: OURS, setting },
     against: [{ system: OURS, setting: PLAIN }],
   }));

@@ -4,6 +4,8 @@ import type { SystemName } from '../systems/catalogue.js';
 import { chosenOf } from './able.js';
 import { OURS, type Measure } from './measure.js';
 
+/** Registering, first looks and the checks after a connect are over by then. */
+const SETTLED_AFTER_SECONDS = 12;
 const SECONDS = 20;
 const QUICK_SECONDS = 5;
 const PLAIN = 'no events';
@@ -41,6 +43,9 @@ export const idle: Measure = {
 async function observe(session: Session, system: SystemName, topics: number): Promise<Figures> {
   const seconds = session.options.isQuick ? QUICK_SECONDS : SECONDS;
   const deployment = await session.deploy(system, { topics });
+  if (!session.options.isQuick) {
+    await deployment.idle(SETTLED_AFTER_SECONDS * 1000);
+  }
   const { client, server, broker, commands } = await deployment.idle(seconds * 1000);
   await session.drop(deployment);
   return {

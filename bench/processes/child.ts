@@ -1,6 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { ioredisArguments } from './ioredis.js';
 import type { Answer, ChildSetup, Order, OrderName, Orders } from './protocol.js';
 
 const START_WITHIN_MS = 30_000;
@@ -46,7 +47,7 @@ export class Child {
   static async start(role: 'server' | 'client', folder: string, setup: ChildSetup): Promise<Child> {
     const file = join(folder, 'processes', `${role}.js`);
     const process = fork(file, [JSON.stringify(setup)], {
-      execArgv: ['--expose-gc'],
+      execArgv: ['--expose-gc', ...ioredisArguments()],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
     const child = new Child(`${role} of ${setup.system}`, process);

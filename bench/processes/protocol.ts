@@ -5,6 +5,8 @@ export interface Variant {
   /** Milliseconds; this package's option. */
   lease?: number;
   /** This package's option. */
+  concurrency?: number;
+  /** This package's option. */
   acknowledge?: 'after-handler' | 'on-receipt';
   /** Whether somebody listens to the hooks that report every message. */
   hooks?: boolean;

@@ -6,6 +6,7 @@ import { findRedis } from '../../test/support/redis-binary.js';
 import type { Measure } from '../measures/measure.js';
 import type { BenchOptions } from '../options.js';
 import { ROOT } from '../paths.js';
+import { chosenIoredis } from '../processes/ioredis.js';
 import type { Missing, Ratio, Results, Row } from '../results.js';
 
 /** All that a run has found; what `--json` writes. */
@@ -38,7 +39,7 @@ export function startReport({ json: _, svg: __, ...options }: BenchOptions): Rep
       node: process.version,
       redis: redisVersion(),
     },
-    versions: versionsOf(['@nestjs/microservices', 'ioredis']),
+    versions: withChosenIoredis(versionsOf(['@nestjs/microservices', 'ioredis'])),
     options,
     measures: [],
   };
@@ -55,6 +56,11 @@ export function reportOf(name: string, measure: Measure, results: Results): Meas
     ratios: results.ratios(comparisons),
     missing: results.missing,
   };
+}
+
+function withChosenIoredis(versions: Record<string, string>): Record<string, string> {
+  const ioredis = chosenIoredis();
+  return ioredis === undefined ? versions : { ...versions, ioredis };
 }
 
 function redisVersion(): string {

@@ -6,8 +6,9 @@ import type { Work } from './work.js';
 
 export function createServer(setup: Setup, work: Work): BenchServer {
   const { port, service, variant } = setup;
-  const { lease, acknowledge } = variant;
-  const strategy = new RedisStreamsServer({ connection: url(port), service, lease, acknowledge });
+  const { lease, acknowledge, concurrency } = variant;
+  const connection = url(port);
+  const strategy = new RedisStreamsServer({ connection, service, lease, acknowledge, concurrency });
   if (variant.hooks) {
     strategy.hooks.on('read', listen).on('handled', listen);
   }
