@@ -16,8 +16,7 @@ if (file === undefined) {
 // What is required.
 const resolver = Module as unknown as Resolver;
 const resolve = resolver._resolveFilename;
-resolver._resolveFilename = (request, ...rest) =>
-  request === 'ioredis' ? file : resolve(request, ...rest);
+resolver._resolveFilename = (request, ...rest) => (request === 'ioredis' ? file : resolve(request, ...rest));
 
 // What is imported.
 const hook = `export const resolve = (specifier, context, next) =>
