@@ -91,7 +91,8 @@ export class ClientSession extends Shared implements RequestHost {
     try {
       this.outbox.add(request, parts.settings.maxQueued);
     } catch (error) {
-      request.fail(error as Error);
+      // Nobody expects an answer before subscribe() has returned.
+      process.nextTick(() => request.fail(error as Error));
     }
     return request;
   }

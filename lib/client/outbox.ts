@@ -13,7 +13,7 @@ export interface OutgoingMessage {
   readonly entry: OutgoingEntry;
   /** `performance.now()` at which a request's time is up; the entry's `ttl` is what is left when it is written. */
   readonly deadline: number | undefined;
-  /** Whether it waits in the outbox, which is who says so. */
+  /** Set by the outbox while the message waits in it. */
   waits: boolean;
   /** Set when its caller has given up: it is not written any more. */
   withdrawn: boolean;
@@ -36,6 +36,9 @@ export interface OutgoingMessage {
 
 /** Written in one turn at most; more would hold up everything else in this process. */
 const MAX_PER_TURN = 1_000;
+
+/** So many withdrawn messages may be held at the least before they are let go. */
+const MIN_COMPACTED = 64;
 
 /** A script blocks Redis while it runs, and its arguments lie in memory twice. */
 const MAX_PER_SCRIPT = 500;
@@ -100,8 +103,10 @@ export class Outbox {
     if (message.waits) {
       message.waits = false;
       this.count--;
-      if (this.waiting.length > MAX_PER_TURN && this.count * 2 < this.waiting.length) {
-        this.waiting = this.waiting.filter(({ waits }) => waits);
+      if (this.count === 0) {
+        this.waiting = [];
+      } else if (this.waiting.length > MIN_COMPACTED && this.count * 2 < this.waiting.length) {
+        this.waiting = this.waiting.filter((one) => one.waits);
       }
     }
   }

@@ -54,7 +54,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   private readonly newRequestId = (): string => this.session.newRequestId();
   private readonly events: TransportEvents;
   private readonly failures = new BurstLog((line) => this.logger.error(line));
-  private readonly publishing = new WaitGroup();
+  private publishing = new WaitGroup();
   private inbox: string | undefined;
   private attempt: Attempt | undefined;
   private closing: Promise<void> | undefined;
@@ -225,11 +225,12 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
 
   protected dispatchEvent<T = void>(packet: OutgoingPacket): Promise<T> {
     const published = this.publishEvent(packet);
-    this.publishing.add();
+    const { publishing } = this;
+    publishing.add();
     published.then(
-      () => this.publishing.done(),
+      () => publishing.done(),
       (error: unknown) => {
-        this.publishing.done();
+        publishing.done();
         // emit() is hot: when nobody has subscribed to what it returned, this line is all that tells of the failure.
         const code = error instanceof RedisStreamsError ? error.code : 'unexpected error';
         this.failures.report(`Events not published (${code})`, `${String(error)}`);
@@ -279,7 +280,10 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
     await ready;
     // emit() goes on from connect() to dispatchEvent() in promises of its own.
     await new Promise((resolve) => setImmediate(resolve));
-    await Promise.all([this.publishing.wait(), this.session.whenCancelled()]);
+    const { publishing } = this;
+    // What is emitted from now on belongs to whoever opens the client again.
+    this.publishing = new WaitGroup();
+    await Promise.all([publishing.wait(), this.session.whenCancelled()]);
   }
 
   private requireService(): string {

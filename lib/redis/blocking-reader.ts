@@ -30,7 +30,7 @@ export interface BlockingReaderOptions {
   role: ConnectionRole;
   factory: ConnectionFactory;
   log: Log;
-  /** Writes one XREAD or XREADGROUP with BLOCK `BLOCK_MS`; `undefined`: nothing may be read now, ask again. */
+  /** Writes one XREAD or XREADGROUP, with BLOCK `BLOCK_MS` or none; `undefined`: nothing may be read now, ask again. */
   read(redis: Redis): Promise<unknown> | undefined;
   /** Resolves when there is room for what a read may bring; `undefined` where there is room now. */
   room?(): Promise<void> | undefined;

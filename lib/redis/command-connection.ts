@@ -18,7 +18,8 @@ export interface ConnectionEvents {
 }
 
 /**
- * A connection that died without a word (half-open) is found by a PING, sent this long after something was written, and
+ * A connection that died without a word (half-open) is found by a PING, sent where something that was written this long
+ * ago, or since, is unanswered, and
  * replaced when that is not answered in time. ioredis' own `socketTimeout` is not used: in version 5 its timer
  * outlives the socket and kills the next one.
  */
@@ -118,6 +119,8 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
       redis.disconnect();
       this.emit('closed');
     }
+    // What still waited to be written learns that it will not be.
+    this.flush();
   }
 
   /**
@@ -183,11 +186,14 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
     this.tasks = [];
     this.riders = [];
     this.followers = [];
-    if (tasks.length > 0 || riders.length > 0) {
-      this.write(tasks, riders);
-    }
-    for (const follower of followers) {
-      follower();
+    try {
+      if (tasks.length > 0 || riders.length > 0) {
+        this.write(tasks, riders);
+      }
+    } finally {
+      for (const follower of followers) {
+        follower();
+      }
     }
   };
 

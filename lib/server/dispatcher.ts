@@ -77,7 +77,6 @@ export class Dispatcher {
         onTeardownError,
         responder: {
           replies,
-          clock,
           serializer: options.serializer,
           maxPayloadBytes: options.maxPayloadBytes,
           maxReplyBacklog: options.maxReplyBacklog,

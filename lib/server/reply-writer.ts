@@ -16,6 +16,9 @@ export const MAX_ENTRY_BYTES = 1024 * 1024;
  */
 const GONE_AFTER_MS = BLOCK_MS + BLOCK_GRACE_MS;
 
+/** How long it is tried to store a reply whose request names no deadline. */
+const WITHOUT_DEADLINE_MS = 60_000;
+
 /** How a reply ended. */
 export type ReplyOutcome =
   /** Redis has confirmed it. */
@@ -41,8 +44,10 @@ export interface Reply {
   /** Fields and values, alternating. */
   frames: (string | Buffer)[];
   bytes: number;
-  /** By Redis' clock: until then it is tried to store it. */
-  deadline: number;
+  /** By Redis' clock: nobody waits any more from then on. */
+  deadline: number | undefined;
+  /** When it was first tried to store it, by Redis' clock. */
+  triedSince: number | undefined;
   readonly owner: ReplyOwner;
   /** Whether it holds the request's last frame. */
   isLast: boolean;
@@ -159,12 +164,12 @@ export class ReplyWriter {
           this.open.done();
           continue;
         }
-        if (now >= reply.deadline) {
+        if (reply.deadline !== undefined && now >= reply.deadline) {
           this.settle(reply, 'expired');
           continue;
         }
         if (batch.length > 0 && bytes + reply.bytes > MAX_ENTRY_BYTES) {
-          this.send(client, batch);
+          this.send(client, batch, now);
           batch = [];
           bytes = 0;
         }
@@ -172,15 +177,16 @@ export class ReplyWriter {
         bytes += reply.bytes;
       }
       if (batch.length > 0) {
-        this.send(client, batch);
+        this.send(client, batch, now);
       }
     }
   };
 
-  private send(client: string, replies: Reply[]): void {
+  private send(client: string, replies: Reply[], now: number): void {
     const args: (string | Buffer)[] = [];
     for (const reply of replies) {
       reply.isWritten = true;
+      reply.triedSince ??= now;
       for (const frame of reply.frames) {
         args.push(frame);
       }
@@ -225,7 +231,7 @@ export class ReplyWriter {
     }
     const now = this.namespace.clock.now();
     const again = replies.filter((reply) => {
-      const isExpired = now >= reply.deadline;
+      const isExpired = now >= (reply.deadline ?? (reply.triedSince ?? now) + WITHOUT_DEADLINE_MS);
       if (isExpired) {
         this.settle(reply, 'expired');
       }

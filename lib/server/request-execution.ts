@@ -66,7 +66,7 @@ export class RequestExecution extends Execution implements ResponderListener {
   answer(handler: MessageHandler, data: unknown, context: RedisStreamsContext): Promise<void> {
     const result: unknown = handler(data, context);
     return isPromise(result)
-      ? result.then((value) => this.answerWith(value))
+      ? Promise.resolve(result).then((value) => this.answerWith(value))
       : Promise.resolve(this.answerWith(result));
   }
 

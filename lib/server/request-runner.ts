@@ -136,12 +136,16 @@ export class RequestRunner implements RequestListener {
       const { failure: error } = execution;
       hooks.report('handled', {
         ...this.deps.reporter.about(execution.delivery),
-        outcome: execution.isAborted ? 'aborted' : error === undefined ? 'succeeded' : 'failed',
+        outcome: this.isForNobodyNow(execution) ? 'aborted' : error === undefined ? 'succeeded' : 'failed',
         duration: performance.now() - execution.startedAt,
         ...(error === undefined ? {} : { error }),
       });
     }
     execution.end();
+  }
+
+  private isForNobodyNow({ isAborted, delivery: { deadline } }: RequestExecution): boolean {
+    return isAborted || (deadline !== undefined && this.executionDeps.clock.now() >= deadline);
   }
 
   /** Not where the entry was acknowledged on receipt. */

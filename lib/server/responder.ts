@@ -4,7 +4,6 @@ import { encodeValue, type Codec } from '../protocol/codec.js';
 import { runId, sequenceFrame, singleFrame, type FrameKind } from '../protocol/frames.js';
 import { exceeds, payloadBytes, toArgument, type Payload } from '../protocol/payload.js';
 import { encodeError, toWireError } from '../protocol/wire-error.js';
-import type { RedisClock } from '../redis/clock.js';
 import type { Delivery } from './delivery.js';
 import {
   MAX_ENTRY_BYTES,
@@ -14,9 +13,6 @@ import {
   type ReplyWriter,
 } from './reply-writer.js';
 import { isPromise } from '../util/promise.js';
-
-/** How long it is tried to store a reply whose request names no deadline. */
-const WITHOUT_DEADLINE_MS = 60_000;
 
 const NONE: Reply[] = [];
 
@@ -31,7 +27,6 @@ export interface ResponderDeps {
   maxPayloadBytes: number;
   /** The random part of the instance's id. */
   instance: string;
-  clock: RedisClock;
   /** Entries that may wait in the client's stream before a stream of values to it is ended. */
   maxReplyBacklog: number;
   /** Told of a reply that could not be encoded, or is too large; the caller gets the error. */
@@ -236,7 +231,8 @@ export class Responder implements ReplyOwner {
       client: this.client,
       frames: [field, toArgument(payload)],
       bytes,
-      deadline: this.delivery.deadline ?? this.deps.clock.now() + WITHOUT_DEADLINE_MS,
+      deadline: this.delivery.deadline,
+      triedSince: undefined,
       isLast,
       isWritten: false,
       foundNoStream: false,

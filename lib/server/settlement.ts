@@ -25,8 +25,7 @@ const DRAIN_EVERY_MS = 20;
 type ByStream = Map<string, Delivery[]>;
 
 /**
- * Where a message is acknowledged. An entry goes through it once: acknowledged with the next write (one XACK for all
- * of a stream), and, where it came from an inbox, removed later, many at once, once Redis has confirmed that. What
+ * Where a message is acknowledged. An entry goes through it once: acknowledged soon (one XACK for all of a stream), and, where it came from an inbox, removed later, many at once, once Redis has confirmed that. What
  * Redis does not confirm is tried again until it does: both commands may be repeated without harm, and the entry is
  * this instance's own.
  */
@@ -186,7 +185,7 @@ export class Settlement {
       // Not ended by another flush: to begin it anew is dearer than a look at nothing.
       this.acknowledgeTimer ??= setTimeout(() => {
         this.acknowledgeTimer = undefined;
-        this.flush();
+        this.namespace.commands.atEndOfTurn(this.flush);
       }, ACKNOWLEDGE_WITHIN_MS);
     }
   }

@@ -14,6 +14,8 @@ export class IdMap<Value> {
   private keys = new Array<string | undefined>(INITIAL_CAPACITY).fill(undefined);
   private slots = new Array<Value | undefined>(INITIAL_CAPACITY).fill(undefined);
   private mask = INITIAL_CAPACITY - 1;
+  /** Leaves as many bits of a hash as there are in a place. */
+  private shift = 32 - Math.log2(INITIAL_CAPACITY);
   private count = 0;
 
   get size(): number {
@@ -84,7 +86,7 @@ export class IdMap<Value> {
       hash = Math.imul(hash, 31) + id.charCodeAt(i);
     }
     // Ids that follow each other must not lie beside each other: every deletion would go through all of them.
-    return (Math.imul(hash, 0x9e3779b1) >>> 15) & this.mask;
+    return Math.imul(hash, 0x9e3779b1) >>> this.shift;
   }
 
   private grow(): void {
@@ -93,6 +95,7 @@ export class IdMap<Value> {
     this.keys = new Array<string | undefined>(capacity).fill(undefined);
     this.slots = new Array<Value | undefined>(capacity).fill(undefined);
     this.mask = capacity - 1;
+    this.shift--;
     keys.forEach((key, i) => {
       if (key !== undefined) {
         const place = this.placeOf(key);

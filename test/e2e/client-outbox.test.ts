@@ -122,6 +122,11 @@ test('past maxQueued send() and emit() fail at once, and room that was left is u
     expect(error).toMatchObject({ code: 'QUEUE_FULL', maxQueued: 3 });
   }
   expect(heldBy(client)).toEqual({ pending: 0, queued: 3 });
+  // Never inside subscribe(): what it returns is not there yet.
+  let isTold = false;
+  client.send('echo', 4).subscribe({ error: () => (isTold = true) });
+  expect(isTold).toBe(false);
+  await eventually(() => isTold, 'the error');
   proxy.allow();
   await Promise.all(waiting);
   expect((await entriesOf(inspect, '{nest:0}:topic:noted')).map(({ data }) => data)).toEqual(['1', '2', '3']);

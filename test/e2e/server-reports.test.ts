@@ -212,6 +212,24 @@ describe('what is reported', () => {
     expect(all.filter(([name]) => name !== 'read')).toEqual([['expired', request]]);
   });
 
+  test('a request whose handler succeeds after its deadline: the result is for nobody', async () => {
+    const all = watch((await serve(options, TaskController)).server);
+    const fields = ['pattern', 'task', 'data', '"wait"', 'id', 'r1', 'reply', 'by-hand', 'ttl', '50'];
+    const id = (await look.xadd(INBOX, '*', ...fields))!;
+    await eventually(() => all.length === 1, 'it to be read');
+    await eventually(async () => {
+      const [seconds, micros] = await look.time();
+      // Instances know Redis' clock only roughly.
+      return Number(seconds) * 1000 + Number(micros) / 1000 > Number.parseInt(id, 10) + 100;
+    }, 'its deadline');
+    release.resolve();
+    await settled(INBOX);
+    expect(all[1]).toEqual([
+      'handled',
+      { ...(await about(INBOX, 'request')), entryId: id, ...ended('aborted') },
+    ]);
+  });
+
   test('what is still handled when the server closes', async () => {
     const { app, server } = await serve({ ...options, shutdownTimeout: 20 }, TaskController);
     const all = watch(server);

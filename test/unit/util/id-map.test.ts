@@ -31,6 +31,20 @@ test('it grows, and finds everything again', () => {
   expect(map.values().sort((a, b) => a - b)).toEqual(Array.from({ length: 10_000 }, (_, i) => i));
 });
 
+test('ids that follow each other lie apart, however many there are', () => {
+  const map = new IdMap<number>();
+  const started = process.cpuUsage();
+  for (let i = 0; i < 400_000; i++) {
+    map.add(`aBcDeFgHiJkL-${i.toString(36)}`, i);
+  }
+  for (let i = 0; i < 400_000; i++) {
+    map.delete(`aBcDeFgHiJkL-${i.toString(36)}`);
+  }
+  expect(map.size).toBe(0);
+  // A second at the most; with places that do not grow with the table it is hours.
+  expect(process.cpuUsage(started).user / 1e6).toBeLessThan(10);
+});
+
 test('does what a Map does, whatever the ids, also those that hash alike', () => {
   // Only the end of an id is hashed: with a few ends and many beginnings, most of them collide.
   const id = fc
