@@ -33,29 +33,9 @@ const TUNINGS: Record<string, DeploymentPlan> = {
   'concurrency: 1,000': { variant: { concurrency: 1_000 } },
 };
 
-export const neighbours: Measure = {
-  title: `What else is there, ${IN_FLIGHT} requests in flight`,
-  counted: 'request',
-  isQuick: false,
-  run: (session, results) => alternate(session, results, contestantsOf(session, NEIGHBOURS)),
-  comparisons: againstPlain(NEIGHBOURS),
-};
-
-export const switches: Measure = {
-  title: `What is switched on, ${IN_FLIGHT} requests in flight`,
-  counted: 'request',
-  isQuick: false,
-  run: (session, results) => alternate(session, results, contestantsOf(session, SWITCHES)),
-  comparisons: againstPlain(SWITCHES),
-};
-
-export const tuning: Measure = {
-  title: `What the option concurrency does, ${IN_FLIGHT} requests in flight`,
-  counted: 'request',
-  isQuick: false,
-  run: (session, results) => alternate(session, results, contestantsOf(session, TUNINGS)),
-  comparisons: [...againstPlain(TUNINGS), ...againstPlain(TUNINGS, 'rate')],
-};
+export const neighbours = besidePlain('What else is there', NEIGHBOURS);
+export const switches = besidePlain('What is switched on', SWITCHES);
+export const tuning = besidePlain('What the option concurrency does', TUNINGS);
 
 /** The same and the systems that matter most, in so many rounds that small differences show. */
 export const overhead: Measure = {
@@ -92,6 +72,16 @@ export const overhead: Measure = {
     ...againstPlain({ ...NEIGHBOURS, ...SWITCHES }),
   ],
 };
+
+function besidePlain(title: string, plans: Record<string, DeploymentPlan>): Measure {
+  return {
+    title: `${title}, ${IN_FLIGHT} requests in flight`,
+    counted: 'request',
+    isQuick: false,
+    run: (session, results) => alternate(session, results, contestantsOf(session, plans)),
+    comparisons: [...againstPlain(plans), ...againstPlain(plans, 'rate')],
+  };
+}
 
 function contestantsOf(session: Session, plans: Record<string, DeploymentPlan>): Contestant[] {
   const all = Object.entries({ [PLAIN]: {}, ...plans });

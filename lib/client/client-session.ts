@@ -257,7 +257,8 @@ export class ClientSession extends Shared implements RequestHost {
   private onFrame(field: string, payload: Buffer): void {
     try {
       // A request that is not there: nobody waits any more, since its caller has left, or the reply was read before.
-      const request = this.pending.get(onlyValueId(field) ?? '');
+      const id = onlyValueId(field);
+      const request = id === undefined ? undefined : this.pending.get(id);
       if (request) {
         request.receiveOnly(payload);
         return;

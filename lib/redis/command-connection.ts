@@ -19,9 +19,8 @@ export interface ConnectionEvents {
 
 /**
  * A connection that died without a word (half-open) is found by a PING, sent where something that was written this long
- * ago, or since, is unanswered, and
- * replaced when that is not answered in time. ioredis' own `socketTimeout` is not used: in version 5 its timer
- * outlives the socket and kills the next one.
+ * ago, or since, is unanswered, and replaced when that is not answered in time. ioredis' own `socketTimeout` is not
+ * used: in version 5 its timer outlives the socket and kills the next one.
  */
 const PING_AFTER_MS = 5_000;
 const ANSWER_WITHIN_MS = 5_000;
@@ -146,7 +145,7 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
    */
   withNextFlush(task: () => void, withinMs: number): void {
     this.riders.push(task);
-    // Left alone by a flush: to begin it anew for each costs more than the one flush too many when it runs out.
+    // Left alone by a flush: there would be a new one for each.
     this.riderTimer ??= setTimeout(() => {
       this.riderTimer = undefined;
       this.flush();

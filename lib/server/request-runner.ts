@@ -99,7 +99,7 @@ export class RequestRunner implements RequestListener {
 
   private isForNobody(delivery: RequestDelivery, now: number): boolean {
     const { reporter, cancellations } = this.deps;
-    if (delivery.deadline !== undefined && this.executionDeps.clock.at(now) >= delivery.deadline) {
+    if (this.isLate(delivery, now)) {
       reporter.note('expired', delivery);
       return true;
     }
@@ -133,19 +133,21 @@ export class RequestRunner implements RequestListener {
     this.running.remove(execution);
     const { hooks } = this.deps.reporter;
     if (hooks.listens('handled')) {
-      const { failure: error } = execution;
+      const { delivery, failure: error } = execution;
+      const now = performance.now();
+      const isForNobody = execution.isAborted || this.isLate(delivery, now);
       hooks.report('handled', {
-        ...this.deps.reporter.about(execution.delivery),
-        outcome: this.isForNobodyNow(execution) ? 'aborted' : error === undefined ? 'succeeded' : 'failed',
-        duration: performance.now() - execution.startedAt,
+        ...this.deps.reporter.about(delivery),
+        outcome: isForNobody ? 'aborted' : error === undefined ? 'succeeded' : 'failed',
+        duration: now - execution.startedAt,
         ...(error === undefined ? {} : { error }),
       });
     }
     execution.end();
   }
 
-  private isForNobodyNow({ isAborted, delivery: { deadline } }: RequestExecution): boolean {
-    return isAborted || (deadline !== undefined && this.executionDeps.clock.now() >= deadline);
+  private isLate({ deadline }: Delivery, now: number): boolean {
+    return deadline !== undefined && this.executionDeps.clock.at(now) >= deadline;
   }
 
   /** Not where the entry was acknowledged on receipt. */

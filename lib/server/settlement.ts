@@ -9,7 +9,7 @@ import type { Holdings } from './holdings.js';
 import { InboxCleaner } from './inbox-cleaner.js';
 import type { RightToSettle } from './lease.js';
 
-/** So many acknowledgements leave with the next replies, fewer after this time: a write of their own is dear. */
+/** So many acknowledgements leave with the next replies, fewer after this time: not a command for each request. */
 const ACKNOWLEDGE_AT = 32;
 const ACKNOWLEDGE_WITHIN_MS = 10;
 
@@ -25,9 +25,9 @@ const DRAIN_EVERY_MS = 20;
 type ByStream = Map<string, Delivery[]>;
 
 /**
- * Where a message is acknowledged. An entry goes through it once: acknowledged soon (one XACK for all of a stream), and, where it came from an inbox, removed later, many at once, once Redis has confirmed that. What
- * Redis does not confirm is tried again until it does: both commands may be repeated without harm, and the entry is
- * this instance's own.
+ * Where a message is acknowledged. An entry goes through it once: acknowledged soon (one XACK for all of a stream),
+ * and, where it came from an inbox, removed later, many at once, once Redis has confirmed that. What Redis does not
+ * confirm is tried again until it does: both commands may be repeated without harm, and the entry is this instance's own.
  */
 export class Settlement {
   private acknowledging: ByStream = new Map();
@@ -182,7 +182,7 @@ export class Settlement {
       this.scheduled = true;
       this.namespace.commands.withNextFlush(this.flush, ACKNOWLEDGE_WITHIN_MS);
     } else {
-      // Not ended by another flush: to begin it anew is dearer than a look at nothing.
+      // Not ended by another flush: there would be a new one for each.
       this.acknowledgeTimer ??= setTimeout(() => {
         this.acknowledgeTimer = undefined;
         this.namespace.commands.atEndOfTurn(this.flush);

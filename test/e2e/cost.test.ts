@@ -31,7 +31,7 @@ afterAll(async () => {
   scripts.remove();
 });
 
-// What is measured here does not depend on the machine. The bounds lie a quarter above what it was when they were set.
+// What is measured here does not depend on the machine. The bounds of the bytes lie a quarter above what was measured.
 test('a request costs few Redis commands, fewer when there are many', () => {
   expect(costs.commandsAtOne).toBeLessThan(5.5);
   expect(costs.commandsAtMany).toBeLessThan(1.3);

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { Controller } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
 import { Redis } from 'ioredis';
@@ -16,6 +16,9 @@ let look: Redis;
 beforeAll(async () => {
   redis = await RedisServer.start();
   look = new Redis(redis.url);
+});
+beforeEach(async () => {
+  await look.flushall();
 });
 afterEach(closeAll);
 afterAll(async () => {
@@ -69,7 +72,6 @@ test.each([
 ])(
   'what an instance had acknowledged that died before it could remove it goes at the next start: %s',
   async (_, acknowledged) => {
-    await look.flushall();
     await look.xgroup('CREATE', INBOX, 'clean', '0', 'MKSTREAM');
     const ids: string[] = [];
     for (let i = 0; i < 5; i++) {

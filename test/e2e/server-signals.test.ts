@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { firstValueFrom } from 'rxjs';
 import { closeAll, connect, inspect, onClose } from '../support/app.js';
 import { CompiledScripts, type RunningScript } from '../support/child-process.js';
@@ -11,6 +11,9 @@ let redis: RedisServer;
 let scripts: CompiledScripts;
 beforeAll(async () => {
   [redis, scripts] = await Promise.all([RedisServer.start(), CompiledScripts.make()]);
+});
+beforeEach(async () => {
+  await inspect(redis.url).flushall();
 });
 afterEach(closeAll);
 afterAll(async () => {

@@ -52,7 +52,8 @@ function install(): void {
   execFileSync('apt-get', ['install', '-y', '--no-install-recommends', 'redis-server'], options);
 }
 
-function isExecutable(path: string): boolean {
+/** Whether a file is there and may be run. */
+export function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
     return true;
