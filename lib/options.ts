@@ -26,6 +26,11 @@ export interface RedisStreamsConnectionOptions {
   connection?: RedisConnectionOption;
   /** The first part of every key: deployments that share a Redis are kept apart by it. Default `nest`. */
   namespace?: string;
+  /**
+   * Over how many hash tags the streams are spread, each of which one node of a cluster holds: 1 to 1,024, the same for
+   * all who use the namespace. Default 1.
+   */
+  shards?: number;
   /** Milliseconds that `connect()` and `listen()` wait for Redis before they fail. Default 10,000. */
   connectTimeout?: number;
   /** How values become bytes. Default `JsonCodec`. */
@@ -125,7 +130,7 @@ export interface RedisStreamsClientOptions extends RedisStreamsConnectionOptions
 /** Options of `RedisStreamsDeadLetters`. */
 export interface RedisStreamsDeadLettersOptions extends Pick<
   RedisStreamsConnectionOptions,
-  'connection' | 'namespace' | 'connectTimeout'
+  'connection' | 'namespace' | 'shards' | 'connectTimeout'
 > {
   /** Whose dead letters are meant where a call names no service. */
   service?: string;
@@ -159,6 +164,7 @@ interface OptionRule {
 const connectionRules = {
   connection: { fault: connectionFault },
   namespace: { default: 'nest', fault: nameFault },
+  shards: { default: 1, fault: wholeNumber(1, 1_024, 'shards') },
   connectTimeout: { default: 10_000, fault: wholeNumber(1, MAX_TIMER_MS, 'milliseconds') },
   codec: { default: JSON_CODEC, fault: codecFault },
   maxPayloadBytes: {
@@ -214,6 +220,7 @@ export const CLIENT_RULES = {
 export const DEAD_LETTERS_RULES = {
   connection: connectionRules.connection,
   namespace: connectionRules.namespace,
+  shards: connectionRules.shards,
   connectTimeout: connectionRules.connectTimeout,
   service: { fault: nameFault },
 } satisfies Record<keyof RedisStreamsDeadLettersOptions, OptionRule>;

@@ -3,7 +3,7 @@ import type { Redis } from 'ioredis';
 import { CommandFailedError, ConnectError, RedisStreamsError } from '../errors.js';
 import { resolveDeadLettersOptions, type RedisStreamsDeadLettersOptions } from '../options.js';
 import { META_PREFIX, NOT_REPLAYED, parseDeadLetter } from '../protocol/dead-letter.js';
-import { NamespaceConnection } from '../redis/namespace-connection.js';
+import { Namespace } from '../redis/namespace.js';
 import { messageOf } from '../redis/redis-errors.js';
 import { entryTime, isEarlier, parseEntries, type StreamEntry } from '../redis/replies.js';
 import { replay } from '../redis/scripts/replay.js';
@@ -44,7 +44,7 @@ const BATCH = 100;
  * reached within `connectTimeout`, and a `CommandFailedError` where Redis refuses or does not answer.
  */
 export class RedisStreamsDeadLetters {
-  private readonly namespace: NamespaceConnection;
+  private readonly namespace: Namespace;
   private readonly service: string | undefined;
   private readonly connectTimeout: number;
   private usage: Usage | undefined;
@@ -53,11 +53,11 @@ export class RedisStreamsDeadLetters {
    * Throws a `ConfigurationError` for options that cannot be used. Opens no connection.
    * @param namespace the connection of a module, which shares its own
    */
-  constructor(options: RedisStreamsDeadLettersOptions = {}, namespace?: NamespaceConnection) {
+  constructor(options: RedisStreamsDeadLettersOptions = {}, namespace?: Namespace) {
     const resolved = resolveDeadLettersOptions(options);
     this.service = resolved.service;
     this.connectTimeout = resolved.connectTimeout;
-    this.namespace = namespace ?? new NamespaceConnection(resolved, new Logger(RedisStreamsDeadLetters.name));
+    this.namespace = namespace ?? new Namespace(resolved, new Logger(RedisStreamsDeadLetters.name));
   }
 
   /** Connects, which the first call does otherwise. Calls while it connects share one attempt; a failed one is forgotten. */
@@ -128,7 +128,7 @@ export class RedisStreamsDeadLetters {
   async count(scope: DeadLetterScope = {}): Promise<number> {
     const service = checkService(scope.service, this.service);
     return this.run(`The dead letters of '${service}' could not be counted`, (redis) =>
-      redis.xlen(this.namespace.keys.dead(service)),
+      redis.xlen(this.namespace.root.keys.dead(service)),
     );
   }
 
@@ -154,7 +154,7 @@ export class RedisStreamsDeadLetters {
     const service = checkService(filter.service, this.service);
     const last = await this.run(`The dead letters of '${service}' could not be listed`, async (redis) => {
       const [entry] = parseEntries(
-        await redis.xrevrangeBuffer(this.namespace.keys.dead(service), '+', '-', 'COUNT', 1),
+        await redis.xrevrangeBuffer(this.namespace.root.keys.dead(service), '+', '-', 'COUNT', 1),
       );
       return entry?.id;
     });
@@ -177,7 +177,7 @@ export class RedisStreamsDeadLetters {
     const service = checkService(scope.service, this.service);
     const checked = checkEntryIds(ids);
     return this.run(`Dead letters of '${service}' could not be removed`, async (redis) => {
-      const key = this.namespace.keys.dead(service);
+      const key = this.namespace.root.keys.dead(service);
       const result: DeadLetterRemoval = { removed: [], missing: [] };
       await inBatches(checked, async (id) => {
         // One XDEL each: for several it would not say which were there.
@@ -188,7 +188,7 @@ export class RedisStreamsDeadLetters {
   }
 
   private async replayEach(redis: Redis, service: string, ids: readonly string[]): Promise<DeadLetterReplay> {
-    const { keys } = this.namespace;
+    const { keys } = this.namespace.root;
     const to = { dead: keys.dead(service), inbox: keys.inbox(service) };
     const result: DeadLetterReplay = { replayed: [], missing: [], empty: [] };
     await inBatches(ids, async (id) => {
@@ -210,20 +210,20 @@ export class RedisStreamsDeadLetters {
     count: number,
   ): Promise<StreamEntry[]> {
     return parseEntries(
-      await redis.xrangeBuffer(this.namespace.keys.dead(service), start, end, 'COUNT', count),
+      await redis.xrangeBuffer(this.namespace.root.keys.dead(service), start, end, 'COUNT', count),
     );
   }
 
   /** Runs commands on a connection that is usable; what they fail with says what was being done. */
   private async run<T>(failure: string, work: (redis: Redis) => Promise<T>): Promise<T> {
     await this.connect();
-    const { commands, factory, mismatch } = this.namespace;
+    const { commands, mismatch } = this.namespace.root;
     if (mismatch) {
       throw mismatch;
     }
     // Opened long ago, it may just be away.
     if (!(await commands.whenReady(this.connectTimeout))) {
-      throw new ConnectError(`Redis at ${factory.address} was not reachable for ${this.connectTimeout} ms.`);
+      throw new ConnectError(`Redis at ${commands.address} was not reachable for ${this.connectTimeout} ms.`);
     }
     try {
       return await work(commands.client);

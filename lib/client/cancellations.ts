@@ -1,4 +1,4 @@
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { commandFailure, isScriptForbidden, messageOf } from '../redis/redis-errors.js';
 import type { EntryRange } from '../redis/replies.js';
 import { cancel, type CancelledRequest } from '../redis/scripts/cancel.js';
@@ -45,7 +45,7 @@ export class Cancellations {
   private readonly idle = new Gate();
 
   constructor(
-    private readonly namespace: NamespaceConnection,
+    private readonly shard: Shard,
     private readonly warnings: BurstLog,
   ) {}
 
@@ -96,7 +96,7 @@ export class Cancellations {
 
   private get isIdle(): boolean {
     return (
-      !this.namespace.commands.isReady ||
+      !this.shard.commands.isReady ||
       (this.inDoubt.size === 0 && this.waiting.length === 0 && this.callsUnderWay === 0)
     );
   }
@@ -109,7 +109,7 @@ export class Cancellations {
 
   private keep(cancellations: readonly Cancellation[]): void {
     for (const cancellation of cancellations) {
-      if (this.waiting.length >= MAX_WAITING && !this.namespace.commands.isReady) {
+      if (this.waiting.length >= MAX_WAITING && !this.shard.commands.isReady) {
         return;
       }
       this.waiting.push(cancellation);
@@ -117,15 +117,15 @@ export class Cancellations {
   }
 
   private schedule(): void {
-    if (!this.isScheduled && this.waiting.length > 0 && this.namespace.commands.isReady) {
+    if (!this.isScheduled && this.waiting.length > 0 && this.shard.commands.isReady) {
       this.isScheduled = true;
-      this.namespace.commands.atEndOfTurn(this.flush);
+      this.shard.commands.atEndOfTurn(this.flush);
     }
   }
 
   private readonly flush = (): void => {
     this.isScheduled = false;
-    if (!this.namespace.commands.isReady) {
+    if (!this.shard.commands.isReady) {
       return;
     }
     const now = performance.now();
@@ -146,7 +146,7 @@ export class Cancellations {
   };
 
   private send(service: string, cancellations: Cancellation[], now: number): void {
-    const { keys, clock, commands } = this.namespace;
+    const { keys, clock, commands } = this.shard;
     const redisNow = clock.now();
     const byRange = new Map<EntryRange | undefined, CancelledRequest[]>();
     for (const cancellation of cancellations) {

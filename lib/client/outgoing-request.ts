@@ -13,7 +13,7 @@ export interface SendSettings extends StreamLimits {
   readonly maxQueued: number;
 }
 
-/** What a request needs of the session it belongs to. */
+/** What a request needs of whoever sends it. */
 export interface RequestHost {
   /** Whether an inbox may take one more entry. */
   admit(stream: string, pattern: undefined, limits: StreamLimits, now: number): Promise<void> | undefined;
@@ -27,8 +27,6 @@ export interface RequestHost {
 export interface RequestParts {
   /** Without its id and its reply address, which are the session's to give. */
   entry: OutgoingEntry;
-  /** The inbox of the service that is asked. */
-  stream: string;
   service: string;
   settings: SendSettings;
   handling: ReplyHandling;
@@ -42,7 +40,6 @@ export interface RequestParts {
 /** A request: the message on its way out, and what waits for the reply. One object, since there is one for each call. */
 export class OutgoingRequest extends PendingRequest implements OutgoingMessage, LeftRequest {
   readonly entry: OutgoingEntry;
-  readonly stream: string;
   readonly deadline: number;
   readonly owner: object;
   readonly settings: SendSettings;
@@ -59,12 +56,13 @@ export class OutgoingRequest extends PendingRequest implements OutgoingMessage, 
     id: string,
     /** Which of its session's requests it is. */
     readonly number: number,
+    /** The inbox of the service that is asked. */
+    readonly stream: string,
     parts: RequestParts,
     private readonly host: RequestHost,
   ) {
     super(id, parts.entry.pattern, parts.handling, parts.callback, parts.restartable);
     this.entry = parts.entry;
-    this.stream = parts.stream;
     this.service = parts.service;
     this.owner = parts.owner;
     this.settings = parts.settings;

@@ -10,7 +10,7 @@ import {
   type ResolvedClientOptions,
 } from '../options.js';
 import type { OutgoingEntry } from '../protocol/entry.js';
-import { NamespaceConnection } from '../redis/namespace-connection.js';
+import { Namespace } from '../redis/namespace.js';
 import {
   TransportEvents,
   type RedisStreamsEvents,
@@ -55,7 +55,6 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
   private readonly events: TransportEvents;
   private readonly failures = new BurstLog((line) => this.logger.error(line));
   private publishing = new WaitGroup();
-  private inbox: string | undefined;
   private attempt: Attempt | undefined;
   private closing: Promise<void> | undefined;
 
@@ -76,12 +75,8 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
     this.composer = new EntryComposer(this.options, (pattern) => this.normalizePattern(pattern as MsPattern));
     this.session =
       session ??
-      new ClientSession(
-        new NamespaceConnection(this.options, this.logger),
-        this.options.connectTimeout,
-        this.logger,
-      );
-    this.events = new TransportEvents(this.session.namespace.commands, this._status$);
+      new ClientSession(new Namespace(this.options, this.logger), this.options.connectTimeout, this.logger);
+    this.events = new TransportEvents(this.session.namespace.link, this._status$);
   }
 
   /**
@@ -126,7 +121,7 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
 
   /** The ioredis instance for commands. Throws before the client has connected. */
   unwrap<T = Redis>(): T {
-    return this.session.namespace.commands.client as T;
+    return this.session.namespace.root.commands.client as T;
   }
 
   /**
@@ -203,12 +198,9 @@ export class RedisStreamsClient extends ClientProxy<RedisStreamsEvents> {
     record: RedisStreamsRecord | undefined,
     callback: (packet: ReplyPacket) => void,
   ): OutgoingRequest {
-    const service = this.requireService();
-    this.inbox ??= this.session.namespace.keys.inbox(service);
     return this.session.request({
       entry,
-      stream: this.inbox,
-      service,
+      service: this.requireService(),
       settings: this.settingsFor(record),
       handling: this.handling,
       restartable: record?.restartable ?? false,

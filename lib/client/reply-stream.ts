@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis';
 import { BLOCK_MS, BlockingReader } from '../redis/blocking-reader.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Namespace } from '../redis/namespace.js';
+import type { CommandConnection } from '../redis/command-connection.js';
 import type { Log } from '../redis/log.js';
 import { messageOf } from '../redis/redis-errors.js';
 import { nextEntryId, type StreamBatch } from '../redis/replies.js';
@@ -13,6 +14,9 @@ const READ_COUNT = 200;
 /** What was read is trimmed away after this many entries or milliseconds. */
 const TRIM_EVERY_ENTRIES = 64;
 const TRIM_EVERY_MS = 100;
+
+/** How long the node that has the stream may take to be there. */
+const READY_WITHIN_MS = 2_000;
 
 /** The shortest time that replies are kept for a client that may be gone. */
 const MIN_KEEP_MS = 60_000;
@@ -32,24 +36,32 @@ export class ReplyStream {
   private keepFor = MIN_KEEP_MS;
   private renewedAt = 0;
   private lastId = BEGINNING;
+  private ensuring: Promise<void> | undefined;
   private untrimmed = 0;
   private trimTimer: NodeJS.Timeout | undefined;
   private reader: BlockingReader | undefined;
   private readonly warnings: BurstLog;
 
   constructor(
-    private readonly namespace: NamespaceConnection,
+    private readonly namespace: Namespace,
     client: string,
     private readonly log: Log,
     private readonly onFrame: (field: string, payload: Buffer) => void,
   ) {
-    this.key = namespace.keys.replies(client);
+    this.key = namespace.root.keys.replies(client);
     this.warnings = new BurstLog((line) => log.warn(line), RENEWAL_QUIET_MS);
   }
 
-  /** Makes the stream where it is missing, and renews its expiry. */
-  async ensure(): Promise<void> {
-    const { client } = this.namespace.commands;
+  /** Makes the stream where it is missing, and renews its expiry. Calls while it is done share one attempt. */
+  ensure(): Promise<void> {
+    this.ensuring ??= this.ensureNow().finally(() => (this.ensuring = undefined));
+    return this.ensuring;
+  }
+
+  private async ensureNow(): Promise<void> {
+    const { commands } = this;
+    await commands.whenReady(READY_WITHIN_MS);
+    const { client } = commands;
     this.renewedAt = performance.now();
     if ((await client.pexpire(this.key, this.keepFor)) === 1) {
       return;
@@ -70,21 +82,22 @@ export class ReplyStream {
     this.reader?.close();
     this.reader = new BlockingReader({
       role: 'replies',
-      factory: this.namespace.factory,
+      factory: this.namespace.connections.readerAt(this.key),
       log: this.log,
       read: (redis) => this.read(redis),
       deliver: (batches) => this.deliver(batches),
-      written: () => this.namespace.commands.written(),
+      written: () => this.commands.written(),
       cycled: () => this.renew(),
-      connected: () => this.readFromBeginning(),
+      connected: () => this.onConnected(),
     });
     await this.reader.start();
   }
 
   /** Stops at once, and removes the stream: what would still arrive is for nobody. Where that fails, it expires. */
   stop(): void {
-    if (this.reader && this.namespace.commands.isReady) {
-      this.namespace.commands.client.unlink(this.key).catch(() => undefined);
+    const { commands } = this;
+    if (this.reader && commands.isReady) {
+      commands.client.unlink(this.key).catch(() => undefined);
     }
     clearTimeout(this.trimTimer);
     this.trimTimer = undefined;
@@ -98,6 +111,20 @@ export class ReplyStream {
     if (timeout * 2 > this.keepFor) {
       this.keepFor = timeout * 2;
       this.renewedAt = 0;
+    }
+  }
+
+  /** Looked for each time: in a cluster the stream may move from node to node. */
+  private get commands(): CommandConnection {
+    return this.namespace.connectionFor(this.key);
+  }
+
+  private onConnected(): void {
+    this.readFromBeginning();
+    if (this.namespace.connections.isCluster) {
+      // It may be another node than before, of which no connection for commands tells.
+      this.renewedAt = 0;
+      this.renew();
     }
   }
 
@@ -125,7 +152,7 @@ export class ReplyStream {
   private trim(): void {
     clearTimeout(this.trimTimer);
     this.trimTimer = undefined;
-    const { commands } = this.namespace;
+    const { commands } = this;
     if (this.untrimmed === 0 || !commands.isReady) {
       return;
     }
@@ -140,7 +167,7 @@ export class ReplyStream {
   }
 
   private renew(): void {
-    if (performance.now() - this.renewedAt >= BLOCK_MS - 100 && this.namespace.commands.isReady) {
+    if (performance.now() - this.renewedAt >= BLOCK_MS - 100 && this.commands.isReady) {
       this.ensure().catch((error: unknown) => {
         this.warnings.report(
           'The reply stream could not be renewed',

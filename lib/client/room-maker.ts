@@ -1,5 +1,5 @@
 import type { WhenFull } from '../options.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { isReplyError, isScriptForbidden } from '../redis/redis-errors.js';
 import type { MadeRoom } from '../redis/replies.js';
 import { makeRoom } from '../redis/scripts/make-room.js';
@@ -19,7 +19,7 @@ export class RoomMaker {
   private scriptsAllowed = true;
 
   constructor(
-    private readonly namespace: NamespaceConnection,
+    private readonly shard: Shard,
     private readonly warnings: BurstLog,
   ) {}
 
@@ -52,7 +52,7 @@ export class RoomMaker {
     maxLength: number,
     dropsOldest: boolean,
   ): Promise<MadeRoom> {
-    const { commands, keys } = this.namespace;
+    const { commands, keys } = this.shard;
     const { subscriptions } = keys;
     if (this.scriptsAllowed) {
       try {
@@ -76,6 +76,6 @@ export class RoomMaker {
       'Entries dropped',
       `The oldest ${count} entries of the full stream '${stream}' were dropped, handled or not (option 'whenFull')`,
     );
-    this.namespace.hooks.report('entriesLost', { stream, count, reason: 'drop-oldest' });
+    this.shard.hooks.report('entriesLost', { stream, count, reason: 'drop-oldest' });
   }
 }

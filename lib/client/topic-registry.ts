@@ -1,4 +1,4 @@
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { execute } from '../redis/transaction.js';
 
 /** Patterns come from the application and may be many; what is forgotten is only registered again. */
@@ -15,7 +15,7 @@ export class TopicRegistry {
   private readonly registered = new Set<string>();
   private readonly underWay = new Map<string, Promise<void>>();
 
-  constructor(private readonly namespace: NamespaceConnection) {}
+  constructor(private readonly shard: Shard) {}
 
   /** `undefined` where the pattern is registered; else resolves once it is. */
   ensure(pattern: string): Promise<void> | undefined {
@@ -36,7 +36,7 @@ export class TopicRegistry {
   }
 
   private async register(pattern: string): Promise<void> {
-    const { commands, keys } = this.namespace;
+    const { commands, keys } = this.shard;
     // Asked first, so that a topic is announced once and not by every publisher. Two at the same time announce it
     // twice, which does no harm; the other order could leave it registered but never announced.
     if ((await commands.client.sismember(keys.topics, pattern)) === 0) {

@@ -11,14 +11,14 @@ import {
   resolveModuleOptions,
   type RedisStreamsClientOptions,
 } from '../options.js';
-import { NamespaceConnection } from '../redis/namespace-connection.js';
+import { Namespace } from '../redis/namespace.js';
 import { RedisStreamsServer } from '../server/redis-streams.server.js';
 import type {
   RedisStreamsModuleClientOptions,
   RedisStreamsModuleOptions,
 } from './redis-streams-module-options.interface.js';
 
-const SHARED_OPTIONS = ['connection', 'namespace', 'connectTimeout'];
+const SHARED_OPTIONS = ['connection', 'namespace', 'shards', 'connectTimeout'];
 
 /** What the server and all clients of an application share: one command connection, one reply stream. */
 export class RedisStreamsHub implements OnApplicationShutdown {
@@ -31,7 +31,7 @@ export class RedisStreamsHub implements OnApplicationShutdown {
   constructor(private readonly options: RedisStreamsModuleOptions) {
     const resolved = resolveModuleOptions(options);
     const logger = new Logger('RedisStreamsModule');
-    const namespace = new NamespaceConnection(resolved, logger);
+    const namespace = new Namespace(resolved, logger);
     this.session = new ClientSession(namespace, resolved.connectTimeout, logger);
     this.server = new RedisStreamsServer(pickOptions(options, SERVER_RULES), namespace);
     this.deadLetters = new RedisStreamsDeadLetters(pickOptions(options, DEAD_LETTERS_RULES), namespace);

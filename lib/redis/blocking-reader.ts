@@ -2,9 +2,9 @@ import type { Redis } from 'ioredis';
 import { Gate } from '../util/gate.js';
 import { Backoff, pause, settledWithin } from '../util/time.js';
 import type { CommandConnection } from './command-connection.js';
-import type { ConnectionFactory, ConnectionRole } from './connection-factory.js';
+import type { ConnectionMaker, ConnectionRole } from './connection-factory.js';
 import type { Log } from './log.js';
-import { isReplyError, messageOf } from './redis-errors.js';
+import { isDisplaced, isReplyError, messageOf } from './redis-errors.js';
 import { parseStreams, type StreamBatch } from './replies.js';
 
 /**
@@ -28,7 +28,7 @@ const UNBLOCK_EVERY_MS = 50;
 /** What a reader is made from. */
 export interface BlockingReaderOptions {
   role: ConnectionRole;
-  factory: ConnectionFactory;
+  factory: ConnectionMaker;
   log: Log;
   /** Writes one XREAD or XREADGROUP, with BLOCK `BLOCK_MS` or none; `undefined`: nothing may be read now, ask again. */
   read(redis: Redis): Promise<unknown> | undefined;
@@ -128,6 +128,11 @@ export class BlockingReader {
     this.close();
   }
 
+  /** Ends a read that waits, so that the next one is begun; where that is not allowed, it waits for BLOCK. */
+  interrupt(commands: CommandConnection): void {
+    this.unblock(commands);
+  }
+
   /** Ends the loop and the connection at once; a read under way is abandoned. */
   close(): void {
     this.isClosed = true;
@@ -208,9 +213,10 @@ export class BlockingReader {
         problem += `; it cannot be put right yet: ${messageOf(cause)}`;
       }
     }
-    // A connection that was lost is usually back at once, and when Redis is away the command connection says so.
+    // A connection that was lost, or its node, is usually back at once, and when Redis is away the command connection says so.
     this.failures++;
-    if (!this.isReported && (isReplyError(error) || this.failures >= REPORT_AFTER_FAILURES)) {
+    const isTransient = isDisplaced(error) || !isReplyError(error);
+    if (!this.isReported && (!isTransient || this.failures >= REPORT_AFTER_FAILURES)) {
       this.isReported = true;
       this.options.log.warn(`Reading (${this.options.role}) failed: ${problem}; trying again`);
     }

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { Redis } from 'ioredis';
 import { ConnectionClosedError } from '../errors.js';
-import type { ConnectionFactory } from './connection-factory.js';
+import type { ConnectionMaker } from './connection-factory.js';
 import type { Log } from './log.js';
 import { openRedis } from './open-redis.js';
 import { messageOf } from './redis-errors.js';
@@ -15,6 +15,12 @@ export interface ConnectionEvents {
   lost: [reason: string];
   /** Closed on purpose. */
   closed: [];
+}
+
+/** Who is told of all connections for commands. */
+export interface ConnectionListener {
+  ready(address: string): void;
+  lost(address: string, reason: string): void;
 }
 
 /**
@@ -53,13 +59,19 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
   private pingTimer: NodeJS.Timeout | undefined;
 
   constructor(
-    private readonly factory: ConnectionFactory,
+    private readonly factory: ConnectionMaker,
     private readonly connectTimeout: number,
     private readonly log: Log,
+    private readonly listener: ConnectionListener,
   ) {
     super();
     // One listener for each client of a module, which may have many.
     this.setMaxListeners(0);
+  }
+
+  /** Where it leads, for messages; never with credentials. */
+  get address(): string {
+    return this.factory.address;
   }
 
   /** Whether commands can be written now. */
@@ -238,12 +250,12 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
     const notYet = setTimeout(
       () =>
         this.log.warn(
-          `Redis at ${this.factory.address} is not reachable yet (${messageOf(this.lastError ?? 'no answer')}); trying for ${this.connectTimeout} ms`,
+          `Redis at ${this.address} is not reachable yet (${messageOf(this.lastError ?? 'no answer')}); trying for ${this.connectTimeout} ms`,
         ),
       NOT_YET_AFTER_MS,
     );
     try {
-      await openRedis(redis, this.factory.address, this.connectTimeout);
+      await openRedis(redis, this.address, this.connectTimeout);
     } catch (error) {
       if (this.redis === redis) {
         this.redis = undefined;
@@ -266,6 +278,7 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
       this.log.log(`Connected to Redis again after ${Math.round(performance.now() - this.lostAt)} ms`);
       this.lostAt = undefined;
     }
+    this.listener.ready(this.address);
     this.emit('ready');
   }
 
@@ -277,7 +290,8 @@ export class CommandConnection extends EventEmitter<ConnectionEvents> {
     this.lostAt = performance.now();
     const reason = this.lastError === undefined ? 'closed by the other side' : messageOf(this.lastError);
     this.lastError = undefined;
-    this.log.warn(`Connection to Redis at ${this.factory.address} lost (${reason}); reconnecting`);
+    this.log.warn(`Connection to Redis at ${this.address} lost (${reason}); reconnecting`);
+    this.listener.lost(this.address, reason);
     this.emit('lost', reason);
   }
 }

@@ -1,11 +1,18 @@
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis, type Cluster, type RedisOptions } from 'ioredis';
 import { ConfigurationError } from '../errors.js';
+import type { ClusterConnectionOption } from './cluster/cluster-option.js';
+import { isDisplaced } from './redis-errors.js';
 
 /**
- * Where Redis is: a URL, ioredis options, an ioredis instance (its settings are taken for connections of our own; it
- * stays the caller's, unchanged and open), or a function that makes an instance from the options it is given.
+ * Where Redis is: a URL, ioredis options, an ioredis instance or `Cluster` (its settings are taken for connections of
+ * our own; it stays the caller's, unchanged and open), the nodes of a cluster, or a function that makes an instance from
+ * the options it is given.
  */
-export type RedisConnectionOption = string | RedisOptions | Redis | ((options: RedisOptions) => Redis);
+export type RedisConnectionOption =
+  string | RedisOptions | Redis | Cluster | ClusterConnectionOption | ((options: RedisOptions) => Redis);
+
+/** Where one Redis is: any of the above but a cluster. */
+export type SingleConnectionOption = Exclude<RedisConnectionOption, Cluster | ClusterConnectionOption>;
 
 /** What a connection is for; part of its name in CLIENT LIST. */
 export type ConnectionRole = 'commands' | 'inbox' | 'topics' | 'control' | 'replies';
@@ -35,17 +42,26 @@ const REQUIRED = {
   commandTimeout: undefined,
   socketTimeout: undefined,
   blockingTimeout: undefined,
+  // The master is elsewhere now, or is becoming one: a new connection looks for it. The command has not run.
+  reconnectOnError: (error: Error) => (isDisplaced(error) ? 1 : false),
 } as const satisfies RedisOptions;
 
-/** Makes every connection of a client or server, all alike. */
-export class ConnectionFactory {
-  /** Where Redis is, for messages; never with credentials. */
+/** Makes connections to one Redis. */
+export interface ConnectionMaker {
+  /** Where it is, for messages; never with credentials. */
   readonly address: string;
-  private readonly option: RedisConnectionOption;
+  /** Makes a connection that has not been opened yet. */
+  create(role: ConnectionRole): Redis;
+}
+
+/** Makes every connection of a client or server to a single Redis, or to the master that Sentinel names, all alike. */
+export class ConnectionFactory implements ConnectionMaker {
+  readonly address: string;
+  private readonly option: SingleConnectionOption;
   private readonly made = new WeakSet<Redis>();
 
   /** Throws a `ConfigurationError` for a connection that cannot be used. Opens nothing. */
-  constructor(option: RedisConnectionOption | undefined) {
+  constructor(option: SingleConnectionOption | undefined) {
     // An empty variable is how many tools unset one.
     const fromEnvironment = process.env['REDIS_URL'] === '' ? undefined : process.env['REDIS_URL'];
     this.option = option ?? fromEnvironment ?? DEFAULT_URL;
@@ -53,14 +69,8 @@ export class ConnectionFactory {
       typeof this.option === 'function' ? 'the given connection' : addressOf(this.create('commands'));
   }
 
-  /** Makes a connection that has not been opened yet. */
   create(role: ConnectionRole): Redis {
-    const overrides: RedisOptions = {
-      ...REQUIRED,
-      retryStrategy: reconnectDelay,
-      disconnectTimeout: DISCONNECT_WITHIN_MS,
-      connectionName: `nestjs-redis-streams:${role}`,
-    };
+    const overrides = settingsFor(role);
     const redis = make(this.option, overrides);
     assertUsable(redis, overrides);
     if (this.made.has(redis)) {
@@ -73,12 +83,22 @@ export class ConnectionFactory {
   }
 }
 
+/** What we say about a connection, whatever the caller's options say. */
+export function settingsFor(role: ConnectionRole): RedisOptions {
+  return {
+    ...REQUIRED,
+    retryStrategy: reconnectDelay,
+    disconnectTimeout: DISCONNECT_WITHIN_MS,
+    connectionName: `nestjs-redis-streams:${role}`,
+  };
+}
+
 /** Grows from 50 ms to 2 s and never gives up: a service has nothing better to do than to wait for its Redis. */
 function reconnectDelay(attempt: number): number {
   return Math.min(2_000, 50 * 2 ** Math.min(attempt - 1, 20));
 }
 
-function make(option: RedisConnectionOption, overrides: RedisOptions): Redis {
+function make(option: SingleConnectionOption, overrides: RedisOptions): Redis {
   if (typeof option === 'string') {
     assertUrl(option);
     const redis = new Redis(option, overrides);
@@ -90,7 +110,6 @@ function make(option: RedisConnectionOption, overrides: RedisOptions): Redis {
     return option(overrides);
   }
   if (isClient(option)) {
-    assertNotCluster(option);
     return option.duplicate(overrides);
   }
   if ('url' in option) {
@@ -120,25 +139,16 @@ function assertUrl(url: string): void {
   }
 }
 
-function assertNotCluster(redis: object): void {
-  if ((redis as { isCluster?: unknown }).isCluster === true) {
-    throw new ConfigurationError(
-      "Option 'connection': Redis Cluster is not supported yet; give a single Redis or Sentinel.",
-    );
-  }
-}
-
 function assertUsable(redis: Redis, overrides: RedisOptions): void {
   if (!isClient(redis)) {
     throw new ConfigurationError("Option 'connection': the function must return an ioredis instance.");
   }
-  assertNotCluster(redis);
-  if (redis.options.keyPrefix) {
+  if ((redis as { isCluster?: unknown }).isCluster === true) {
     throw new ConfigurationError(
-      `Option 'connection': ioredis' keyPrefix ('${redis.options.keyPrefix}') is not supported, since ioredis does not apply it ` +
-        `to all commands. Use the option 'namespace' to keep deployments apart.`,
+      "Option 'connection': the function must return a Redis, not a Cluster; give the Cluster itself, or { cluster: { nodes } }.",
     );
   }
+  assertNoKeyPrefix(redis.options.keyPrefix);
   if (Number.isNaN(redis.options.db)) {
     throw new ConfigurationError("Option 'connection': the database in the URL's path must be a number.");
   }
@@ -150,6 +160,16 @@ function assertUsable(redis: Redis, overrides: RedisOptions): void {
           `'${name}' is not what it must be.`,
       );
     }
+  }
+}
+
+/** Throws a `ConfigurationError` where ioredis is to put something before our keys. */
+export function assertNoKeyPrefix(keyPrefix: string | undefined): void {
+  if (keyPrefix) {
+    throw new ConfigurationError(
+      `Option 'connection': ioredis' keyPrefix ('${keyPrefix}') is not supported, since ioredis does not apply it ` +
+        `to all commands. Use the option 'namespace' to keep deployments apart.`,
+    );
   }
 }
 

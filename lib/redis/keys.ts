@@ -1,13 +1,13 @@
-/** The shard of everything that belongs to a namespace as a whole. */
-const ROOT_SHARD = 0;
-
 /**
  * The names of all keys of a namespace. What one command or script touches together carries the same hash tag,
  * `{<namespace>:<shard>}`, so that it lies in one slot of a Redis Cluster.
  */
 export class Keys {
+  /** Hash: what all who use the namespace have to agree on. Each shard has its own, all alike. */
   readonly layout: string;
+  /** Set: the event patterns that were ever published into this shard. */
   readonly topics: string;
+  /** Stream: news of them. */
   readonly announce: string;
   /** Hash: `<service> <pattern>` -> when an instance last said so, and `version`. */
   readonly subscriptions: string;
@@ -19,13 +19,12 @@ export class Keys {
 
   constructor(
     readonly namespace: string,
-    shard = ROOT_SHARD,
+    shard = 0,
   ) {
-    const root = `{${namespace}:${ROOT_SHARD}}`;
-    this.layout = `${root}:layout`;
-    this.topics = `${root}:topics`;
-    this.announce = `${root}:announce`;
     this.tag = `{${namespace}:${shard}}`;
+    this.layout = `${this.tag}:layout`;
+    this.topics = `${this.tag}:topics`;
+    this.announce = `${this.tag}:announce`;
     this.subscriptions = `${this.tag}:subscriptions`;
     this.floors = `${this.tag}:floors`;
     this.cancelled = `${this.tag}:cancelled`;

@@ -18,21 +18,31 @@ export interface Layout {
   partitions: number;
 }
 
-const EXPECTED: Layout = { format: FORMAT, minReader: FORMAT, shards: 1, partitions: 16 };
+/** What users can choose of it. */
+export type LayoutSettings = Pick<Layout, 'shards'>;
+
+function expectedLayout(settings: LayoutSettings): Layout {
+  return { format: FORMAT, minReader: FORMAT, partitions: 16, ...settings };
+}
 
 /**
  * Writes the layout where the namespace is new, and compares it where it is not. HSETNX for each field leaves the
  * first writer's values whoever comes second; in a transaction, so that nobody reads half a layout.
  * @returns whether the namespace was new, or had lost everything
  */
-export async function checkLayout(connection: CommandConnection, keys: Keys): Promise<boolean> {
+export async function checkLayout(
+  connection: CommandConnection,
+  keys: Keys,
+  settings: LayoutSettings,
+): Promise<boolean> {
+  const expected = expectedLayout(settings);
   const transaction = connection.client.multi();
-  for (const [field, value] of Object.entries(EXPECTED)) {
+  for (const [field, value] of Object.entries(expected)) {
     transaction.hsetnx(keys.layout, field, String(value));
   }
   transaction.hgetall(keys.layout);
   const answers = await execute(transaction);
-  compare(keys, answers[answers.length - 1] as Record<string, string>);
+  compare(keys, expected, answers[answers.length - 1] as Record<string, string>);
   return answers[0] === 1;
 }
 
@@ -40,17 +50,21 @@ export async function checkLayout(connection: CommandConnection, keys: Keys): Pr
  * The same for a layout that was there before: one command where it still is.
  * @returns whether the namespace has lost everything
  */
-export async function recheckLayout(connection: CommandConnection, keys: Keys): Promise<boolean> {
+export async function recheckLayout(
+  connection: CommandConnection,
+  keys: Keys,
+  settings: LayoutSettings,
+): Promise<boolean> {
   const found = await connection.client.hgetall(keys.layout);
   if (Object.keys(found).length === 0) {
-    await checkLayout(connection, keys);
+    await checkLayout(connection, keys, settings);
     return true;
   }
-  compare(keys, found);
+  compare(keys, expectedLayout(settings), found);
   return false;
 }
 
-function compare(keys: Keys, found: Record<string, string>): void {
+function compare(keys: Keys, expected: Layout, found: Record<string, string>): void {
   const minReader = Number(found['minReader']);
   if (!(minReader <= FORMAT)) {
     throw new LayoutMismatchError(
@@ -59,10 +73,10 @@ function compare(keys: Keys, found: Record<string, string>): void {
     );
   }
   for (const field of ['shards', 'partitions'] as const) {
-    if (found[field] !== String(EXPECTED[field])) {
+    if (found[field] !== String(expected[field])) {
       throw new LayoutMismatchError(
         `The namespace '${keys.namespace}' has ${found[field]} ${field} (key '${keys.layout}'), and this process expects ` +
-          `${EXPECTED[field]}: they would not find each other's messages. Use the same setting everywhere, or another namespace.`,
+          `${expected[field]}: they would not find each other's messages. Use the same setting everywhere, or another namespace.`,
       );
     }
   }

@@ -4,7 +4,7 @@
 export type CommandFailure =
   /** Redis answered with an error: the command did not run. */
   | 'refused'
-  /** ioredis never wrote it: nothing can have happened. */
+  /** Nothing has happened, and it is worth another attempt: ioredis never wrote it, or it came to the wrong node. */
   | 'unsent'
   /** The connection was lost before the answer came: it ran once or not at all. */
   | 'unknown';
@@ -12,7 +12,7 @@ export type CommandFailure =
 /** Classifies what a command's promise was rejected with. */
 export function commandFailure(error: unknown): CommandFailure {
   if (isReplyError(error)) {
-    return 'refused';
+    return isDisplaced(error) ? 'unsent' : 'refused';
   }
   // The only error of ioredis that is sure to come before the write (Redis.sendCommand, ioredis 5 and 6).
   return error instanceof Error && error.message.startsWith("Stream isn't writeable") ? 'unsent' : 'unknown';
@@ -22,6 +22,25 @@ export function commandFailure(error: unknown): CommandFailure {
 export function isReplyError(error: unknown): error is Error {
   return error instanceof Error && error.name === 'ReplyError';
 }
+
+/**
+ * Redis answered that another node is to be asked, or this one later: after a failover, while slots move, while a
+ * cluster elects a master. Nothing ran.
+ */
+export function isDisplaced(error: unknown): boolean {
+  return DISPLACED.has(errorWord(error));
+}
+
+const DISPLACED = new Set([
+  'MOVED',
+  'ASK',
+  'TRYAGAIN',
+  'CLUSTERDOWN',
+  'READONLY',
+  'MASTERDOWN',
+  'LOADING',
+  'UNBLOCKED',
+]);
 
 /** The first word of an error that Redis answered with, such as `NOGROUP`; `''` for any other error. */
 export function errorWord(error: unknown): string {

@@ -77,6 +77,25 @@ export function parseMadeRoom(reply: unknown): MadeRoom {
   return { hasRoom: cut >= 0, cut: Math.max(cut, 0), isNeeded: isNeeded === 1 };
 }
 
+/** A range of slots of a cluster, and the nodes that hold it, the master first. */
+export interface SlotRange {
+  first: number;
+  last: number;
+  nodes: { host: string; port: number }[];
+}
+
+/**
+ * The answer of CLUSTER SLOTS.
+ * @param asked the host that was asked: a node that does not know its own name leaves it empty (since 7.0: nil)
+ */
+export function parseSlots(reply: unknown, asked: string): SlotRange[] {
+  return (reply as [number, number, ...[string | null, number][]][]).map(([first, last, ...nodes]) => ({
+    first,
+    last,
+    nodes: nodes.map(([host, port]) => ({ host: host === null || host === '' ? asked : host, port })),
+  }));
+}
+
 /** The answer of TIME, in milliseconds. */
 export function parseTime(reply: readonly (string | number)[]): number {
   return Number(reply[0]) * 1000 + Number(reply[1]) / 1000;

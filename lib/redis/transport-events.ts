@@ -1,4 +1,5 @@
-import type { CommandConnection, ConnectionEvents } from './command-connection.js';
+import type { EventEmitter } from 'node:events';
+import type { ConnectionEvents } from './command-connection.js';
 
 /** What `on()` of a client or server can listen to: its command connection. */
 export type RedisStreamsEvents = {
@@ -23,7 +24,7 @@ export class TransportEvents {
   private isFollowing = false;
 
   constructor(
-    private readonly commands: CommandConnection,
+    private readonly commands: EventEmitter<ConnectionEvents>,
     private readonly status: { next(status: RedisStreamsStatus): void },
   ) {}
 

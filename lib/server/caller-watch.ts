@@ -1,6 +1,6 @@
 import { CallerGoneError } from '../errors.js';
 import { BLOCK_GRACE_MS, BLOCK_MS } from '../redis/blocking-reader.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import type { RequestExecution } from './request-execution.js';
 
 /** A handler that has run for so long is worth the question whether its caller is still there. */
@@ -21,7 +21,7 @@ export class CallerWatch {
   private next = 0;
 
   constructor(
-    private readonly namespace: NamespaceConnection,
+    private readonly shard: Shard,
     private readonly executions: () => Iterable<RequestExecution>,
   ) {}
 
@@ -54,8 +54,8 @@ export class CallerWatch {
   }
 
   private async lookFor(client: string, executions: readonly RequestExecution[]): Promise<void> {
-    const { commands, keys } = this.namespace;
-    if ((await commands.client.exists(keys.replies(client))) === 1) {
+    const key = this.shard.keys.replies(client);
+    if ((await this.shard.connectionFor(key).client.exists(key)) === 1) {
       this.missingSince.delete(client);
       return;
     }

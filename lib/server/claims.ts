@@ -1,4 +1,4 @@
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { whereGroupIs } from '../redis/redis-errors.js';
 import { parseEntries, type PendingEntry, type StreamEntry } from '../redis/replies.js';
 import { moveEntries, type Move } from '../redis/scripts/move.js';
@@ -21,7 +21,7 @@ export class Claims {
   private last: Promise<unknown> = Promise.resolve();
 
   constructor(
-    private readonly namespace: NamespaceConnection,
+    private readonly shard: Shard,
     private readonly instance: Instance,
     private readonly right: RightToSettle,
     private readonly dispatcher: Dispatcher,
@@ -65,7 +65,7 @@ export class Claims {
       throw new LeaseInDoubt();
     }
     const { epoch } = right;
-    const { client } = this.namespace.commands;
+    const { client } = this.shard.commands;
     const { service: group } = this.instance;
     const moved = (await whereGroupIs(() => moveEntries(client, { ...move, group }))) ?? [];
     const found = await Promise.all(

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import { BLOCK_MS, BlockingReader } from '../redis/blocking-reader.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { messageOf } from '../redis/redis-errors.js';
 import type { StreamBatch } from '../redis/replies.js';
 import type { Reporter } from './reporter.js';
@@ -21,87 +21,112 @@ export interface ControlListener {
   orphaned(stream: string): void;
 }
 
+/** The control stream of a shard, and how far it has been read. */
+interface Source {
+  shard: Shard;
+  key: string;
+  lastId: string;
+  listener: ControlListener;
+  onForgotten: () => void;
+}
+
 /**
- * Reads a service's control stream, as each of its instances does: cancellations, and news of orphans. After a gap it
+ * Reads a service's control streams, as each of its instances does: cancellations, and news of orphans. After a gap it
  * looks up which requests are cancelled; orphans a sweep finds.
  */
 export class ControlReader {
   readonly reader: BlockingReader;
-  private readonly key: string;
-  private lastId: string | undefined;
+  private readonly sources: readonly Source[];
 
+  /** @param sides the shards that one connection can read, and who is told of each one's news */
   constructor(
-    private readonly namespace: NamespaceConnection,
+    sides: readonly { shard: Shard; listener: ControlListener }[],
     private readonly reporter: Reporter,
-    private readonly listener: ControlListener,
   ) {
-    this.key = namespace.keys.control(reporter.instance.service);
+    const { service } = reporter.instance;
+    this.sources = sides.map(({ shard, listener }) => {
+      const source: Source = {
+        shard,
+        listener,
+        key: shard.keys.control(service),
+        lastId: BEGINNING,
+        // The ids of what comes may lie below those that were read.
+        onForgotten: () => (source.lastId = BEGINNING),
+      };
+      shard.onForgotten(source.onForgotten);
+      return source;
+    });
     this.reader = new BlockingReader({
       role: 'control',
-      factory: namespace.factory,
+      factory: sides[0]!.shard.factory,
       log: reporter.log,
       read: (redis) => this.read(redis),
       deliver: (batches) => this.deliver(batches),
-      connected: () => this.lookUpCancelled(),
+      connected: () => this.sources.forEach((source) => this.lookUpCancelled(source)),
     });
   }
 
   /** What was written before this is no news. Before the first read. */
   async begin(): Promise<void> {
-    const [last] = await this.namespace.commands.client.xrevrange(this.key, '+', '-', 'COUNT', 1);
-    this.lastId = last?.[0] ?? BEGINNING;
-  }
-
-  /** Redis has lost everything: the ids of what comes may lie below those that were read. */
-  beginAgain(): void {
-    this.lastId = BEGINNING;
-  }
-
-  private read(redis: Redis): Promise<unknown> {
-    return redis.xreadBuffer(
-      'COUNT',
-      READ_COUNT,
-      'BLOCK',
-      BLOCK_MS,
-      'STREAMS',
-      this.key,
-      this.lastId ?? BEGINNING,
+    await Promise.all(
+      this.sources.map((source) =>
+        source.shard.settingUp(async () => {
+          const { client } = source.shard.commands;
+          const [last] = await client.xrevrange(source.key, '+', '-', 'COUNT', 1);
+          source.lastId = last?.[0] ?? BEGINNING;
+        }),
+      ),
     );
   }
 
+  /** At once: a read that is abandoned takes nothing from anybody. */
+  close(): void {
+    this.reader.close();
+    for (const { shard, onForgotten } of this.sources) {
+      shard.offForgotten(onForgotten);
+    }
+  }
+
+  private read(redis: Redis): Promise<unknown> {
+    const keys = this.sources.map(({ key }) => key);
+    const ids = this.sources.map(({ lastId }) => lastId);
+    return redis.xreadBuffer('COUNT', READ_COUNT, 'BLOCK', BLOCK_MS, 'STREAMS', ...keys, ...ids);
+  }
+
   private deliver(batches: StreamBatch[]): void {
-    for (const { entries } of batches) {
+    for (const { stream, entries } of batches) {
+      const source = this.sources.find(({ key }) => key === stream)!;
       for (const { id, fields } of entries) {
-        this.lastId = id;
-        this.take(fields?.[0]?.toString(), fields?.[1]?.toString());
+        source.lastId = id;
+        take(source.listener, fields?.[0]?.toString(), fields?.[1]?.toString());
       }
       if (entries.length === READ_COUNT) {
-        this.lookUpCancelled();
+        this.lookUpCancelled(source);
       }
     }
   }
 
-  private take(kind: string | undefined, value: string | undefined): void {
-    if (kind === 'cancel' && value !== undefined) {
-      this.listener.cancelled(value);
-    } else if (kind === 'orphans' && value !== undefined) {
-      this.listener.orphaned(value);
-    }
-  }
-
-  private lookUpCancelled(): void {
-    const { commands, keys, clock } = this.namespace;
+  private lookUpCancelled({ shard, listener }: Source): void {
+    const { commands, keys, clock } = shard;
     if (!commands.isReady) {
       return;
     }
     const now = Math.floor(clock.now());
     commands.client.zrangebyscore(keys.cancelled, now, '+inf', 'LIMIT', 0, MAX_CANCELLED).then(
-      (ids) => ids.forEach((id) => this.listener.cancelled(id)),
+      (ids) => ids.forEach((id) => listener.cancelled(id)),
       (error: unknown) =>
         this.reporter.warnings.report(
           'Cancellations',
           `It could not be looked up which requests were cancelled meanwhile: ${messageOf(error)}`,
         ),
     );
+  }
+}
+
+function take(listener: ControlListener, kind: string | undefined, value: string | undefined): void {
+  if (kind === 'cancel' && value !== undefined) {
+    listener.cancelled(value);
+  } else if (kind === 'orphans' && value !== undefined) {
+    listener.orphaned(value);
   }
 }

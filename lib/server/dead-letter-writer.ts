@@ -1,5 +1,5 @@
 import { describeFailure, encodeDeadLetterMeta, type DeadLetterReason } from '../protocol/dead-letter.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { commandFailure, messageOf } from '../redis/redis-errors.js';
 import { deadLetter } from '../redis/scripts/dead-letter.js';
 import type { DeadLetterOptions } from '../options.js';
@@ -17,7 +17,7 @@ export class DeadLetterWriter {
   private readonly closing = new AbortController();
 
   constructor(
-    private readonly namespace: NamespaceConnection,
+    private readonly shard: Shard,
     private readonly options: Required<DeadLetterOptions>,
     private readonly holdings: Holdings<Delivery>,
     private readonly right: RightToSettle,
@@ -59,7 +59,7 @@ export class DeadLetterWriter {
   }
 
   private async move(delivery: Delivery, reason: DeadLetterReason, error: unknown): Promise<void> {
-    const { commands, keys } = this.namespace;
+    const { commands, keys } = this.shard;
     const { instance } = this.reporter;
     const { stream, id, deliveries, isInbox } = delivery;
     const { stack, maxLength } = this.options;

@@ -1,7 +1,7 @@
 import type { Deserializer, MessageHandler } from '@nestjs/microservices';
 import { DeliveriesExhaustedError } from '../errors.js';
 import type { ResolvedServerOptions } from '../options.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { messageOf } from '../redis/redis-errors.js';
 import type { StreamBatch, StreamEntry } from '../redis/replies.js';
 import { describeError } from '../util/describe-error.js';
@@ -12,7 +12,7 @@ import { isRequest, openDelivery, type Delivery, type DeliveryHistory } from './
 import { EventRunner } from './event-runner.js';
 import type { EventHandler, Handlers } from './handlers.js';
 import type { Holdings } from './holdings.js';
-import { Lane } from './lane.js';
+import { Lane, type Start } from './lane.js';
 import { PayloadDecoder } from './payload-decoder.js';
 import { Pipeline, type WithHooks } from './pipeline.js';
 import type { ReplyWriter } from './reply-writer.js';
@@ -24,7 +24,7 @@ import type { Settlement } from './settlement.js';
 
 /** What a dispatcher is made from. */
 export interface DispatcherDeps {
-  namespace: NamespaceConnection;
+  shard: Shard;
   options: ResolvedServerOptions;
   instance: Instance & { random: string };
   handlers: Handlers;
@@ -41,30 +41,29 @@ export interface DispatcherDeps {
   normalize: (pattern: string) => string;
   /** What runs a message's work inside Nest's processing hooks; `undefined` where there are none. */
   hooks: () => WithHooks | undefined;
-  /** A lane has room for more than waits in it. */
-  onRoom: () => void;
+  /** Those of the instance, which all its shards share. */
+  lanes: Lanes;
 }
 
-/**
- * Takes every entry that this instance is given, however it came, to whoever handles it. Requests and events have
- * lanes of their own, so that events never keep requests from being handled.
- */
+/** Where messages are handled: requests and events apart, so that events never keep requests from being handled. */
+export interface Lanes {
+  readonly requests: Lane;
+  readonly events: Lane;
+}
+
+/** Takes every entry of a shard that this instance is given, however it came, to whoever handles it. */
 export class Dispatcher {
-  readonly requestLane: Lane;
-  readonly eventLane: Lane;
   readonly requests: RequestRunner;
   private readonly events: EventRunner;
   private readonly inbox: string;
   private isClosed = false;
 
   constructor(private readonly deps: DispatcherDeps) {
-    const { options, namespace, instance, reporter, replies, settlement, retries, deadLetters } = deps;
-    const { clock } = namespace;
-    this.inbox = namespace.keys.inbox(instance.service);
-    this.requestLane = new Lane(options.concurrency, this.start, deps.onRoom);
-    this.eventLane = new Lane(options.eventConcurrency, this.start, deps.onRoom);
+    const { options, shard, instance, reporter, replies, settlement, retries, deadLetters } = deps;
+    const { clock } = shard;
+    this.inbox = shard.keys.inbox(instance.service);
     const decoder = new PayloadDecoder(options.codec, deps.deserializer, options.deserializer !== undefined);
-    const pipeline = new Pipeline(decoder, namespace, instance, deps.hooks);
+    const pipeline = new Pipeline(decoder, shard, instance, deps.hooks);
     const { acknowledge } = options;
     const shared = { pipeline, settlement, deadLetters, reporter, acknowledge };
     const onTeardownError = this.onTeardownError;
@@ -99,11 +98,11 @@ export class Dispatcher {
     for (const { stream, entries } of batches) {
       const lane = this.laneOf(stream);
       // The same text as everywhere else: what is compared for every entry is then the same object.
-      const known = lane === this.requestLane ? this.inbox : stream;
+      const known = lane === this.deps.lanes.requests ? this.inbox : stream;
       for (const entry of entries) {
         const delivery = this.open(known, entry);
         if (delivery) {
-          lane.push(delivery);
+          lane.push(delivery, this.start);
         }
       }
     }
@@ -113,7 +112,7 @@ export class Dispatcher {
   accept(stream: string, entry: StreamEntry, history?: DeliveryHistory): void {
     const delivery = this.open(stream, entry, history);
     if (delivery) {
-      this.laneOf(stream).push(delivery);
+      this.laneOf(stream).push(delivery, this.start);
     }
   }
 
@@ -134,8 +133,8 @@ export class Dispatcher {
 
   /** Starts a message now, whatever else runs; resolves when it has ended. */
   async run(delivery: Delivery): Promise<void> {
-    const lane = new Lane(1, this.start, () => undefined);
-    lane.push(delivery);
+    const lane = new Lane(1, () => undefined);
+    lane.push(delivery, this.start);
     await lane.whenIdle();
   }
 
@@ -162,20 +161,13 @@ export class Dispatcher {
   }
 
   laneOf(stream: string): Lane {
-    return this.isInbox(stream) ? this.requestLane : this.eventLane;
+    const { lanes } = this.deps;
+    return this.isInbox(stream) ? lanes.requests : lanes.events;
   }
 
   /** Whether a stream is the service's inbox, and not a topic. */
   isInbox(stream: string): boolean {
     return stream === this.inbox;
-  }
-
-  /** Resolves when nothing runs or waits to run. */
-  async whenIdle(): Promise<void> {
-    const { requestLane, eventLane } = this;
-    while (!requestLane.isIdle || !eventLane.isIdle) {
-      await Promise.all([requestLane.whenIdle(), eventLane.whenIdle()]);
-    }
   }
 
   /** What is being handled, for a person: `'pattern' (entry id)`. */
@@ -188,14 +180,12 @@ export class Dispatcher {
   /** Ends what still runs, without a result, and starts nothing more: it stays pending. */
   revokeRunning(reason: Error): void {
     this.isClosed = true;
-    this.requestLane.clear();
-    this.eventLane.clear();
     for (const execution of [...this.requests.executions, ...this.events.executions]) {
       execution.revoke(reason);
     }
   }
 
-  private readonly start = (delivery: Delivery, lane: Lane): void => {
+  private readonly start: Start = (delivery, lane) => {
     if (delivery.isLost || this.isClosed) {
       // Taken over by another meanwhile, or to be handed over.
       lane.release();

@@ -15,6 +15,8 @@ export interface EventHandler {
  * events whose pattern has a message handler too.
  */
 export class Handlers {
+  /** Whether there are event handlers for topics that may come while an instance runs. */
+  readonly mayGetTopics: boolean = false;
   private readonly requests = new Map<string, MessageHandler>();
   private readonly events = new Map<string, EventHandler[]>();
 

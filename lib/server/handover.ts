@@ -1,4 +1,4 @@
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { whereGroupIs } from '../redis/redis-errors.js';
 import { execute } from '../redis/transaction.js';
 import { REMEMBER_TAKEN_MS, TAKEN } from '../redis/scripts/renew-lease.js';
@@ -14,14 +14,14 @@ import { announceOrphans } from './control-stream.js';
  * sweeps look after the instance for some time then, and forget it
  */
 export async function handOver(
-  namespace: NamespaceConnection,
+  shard: Shard,
   { service, id }: Instance,
   streams: readonly string[],
   mayBeGivenMore: boolean,
 ): Promise<void> {
-  const { client } = namespace.commands;
-  const lease = namespace.keys.lease(service, id);
-  const instances = namespace.keys.instances(service);
+  const { client } = shard.commands;
+  const lease = shard.keys.lease(service, id);
+  const instances = shard.keys.instances(service);
   const orphaned: string[] = [];
   await Promise.all(
     streams.map(async (stream) => {
@@ -43,6 +43,6 @@ export async function handOver(
     );
   }
   for (const stream of orphaned) {
-    await announceOrphans(namespace, service, stream);
+    await announceOrphans(shard, service, stream);
   }
 }

@@ -1,16 +1,14 @@
 import type { Redis } from 'ioredis';
 import { BLOCK_MS, BlockingReader } from '../redis/blocking-reader.js';
 import type { Log } from '../redis/log.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
 import { isNoGroup } from '../redis/redis-errors.js';
 import type { StreamBatch } from '../redis/replies.js';
 import { Gate } from '../util/gate.js';
 import type { Instance } from './context.js';
-import type { Dispatcher } from './dispatcher.js';
+import type { Lanes } from './dispatcher.js';
 import type { Lane } from './lane.js';
-import type { RightToSettle } from './lease.js';
 import { ReadPlan, type Read } from './read-plan.js';
-import type { RetryQueue } from './retry-queue.js';
+import type { ShardWorker } from './shard-worker.js';
 
 /**
  * The most requests taken at a time. In one large batch client, Redis and server wait for each other by turns; in
@@ -20,51 +18,61 @@ const MAX_BATCH = 48;
 
 /** What an intake is made from. */
 export interface IntakeDeps {
-  namespace: NamespaceConnection;
   instance: Instance;
-  right: RightToSettle;
-  dispatcher: Dispatcher;
-  retries: RetryQueue;
+  lanes: Lanes;
   log: Log;
-  inbox: string;
-  topics: readonly string[];
-  /** A connection that reads these streams was made, or made again. */
-  onConnected: (streams: readonly string[]) => void;
-  /** These entries came after the lease had come into doubt: perhaps they are not ours any more. */
-  onDoubtful: (batches: readonly StreamBatch[]) => void;
-  /** Makes the groups that are gone. */
-  ensureGroups: (streams: readonly string[]) => Promise<void>;
+  /** The shards that one connection can read. */
+  workers: readonly ShardWorker[];
+  /** Whether topics may come while this instance runs. */
+  mayGetTopics: boolean;
+}
+
+/** What one connection reads, and how. */
+interface Source {
+  what: 'inbox' | 'topics';
+  lane: Lane;
+  next: (streams: readonly string[], free: number) => Read;
+  took: (batches: readonly StreamBatch[]) => void;
+  /** Resolves when there is room besides the lane's; `undefined` where there is. */
+  room: () => Promise<void> | undefined;
 }
 
 /**
- * Reads inbox and topics, apart, each on a connection of its own: every stream named in an XREADGROUP costs Redis time,
- * and event patterns must not tax requests. Reads no more than there is room for, and nothing while the lease is in doubt.
+ * Reads inboxes and topics, apart, each on a connection of its own: every stream named in an XREADGROUP costs Redis
+ * time, and event patterns must not tax requests. Reads no more than there is room for, and nothing of a shard whose
+ * lease is in doubt.
  */
 export class Intake {
   readonly readers: readonly BlockingReader[];
   private readonly reading = new Gate(true);
+  private readonly hasTopics: Gate;
   private readonly inboxReader: BlockingReader;
   private readonly topicReader: BlockingReader | undefined;
 
   constructor(private readonly deps: IntakeDeps) {
-    const { dispatcher, retries, inbox, topics } = deps;
-    const { requestLane, eventLane } = dispatcher;
-    this.inboxReader = this.makeReader('inbox', [inbox], requestLane, (free) => ({
-      streams: [inbox],
-      count: Math.min(MAX_BATCH, free),
-      blocks: true,
-    }));
+    const { lanes, workers, mayGetTopics } = deps;
+    this.inboxReader = this.makeReader({
+      what: 'inbox',
+      lane: lanes.requests,
+      next: (streams, free) => ({
+        streams,
+        count: Math.min(MAX_BATCH, Math.max(1, Math.floor(free / streams.length))),
+        blocks: true,
+      }),
+      took: () => undefined,
+      room: () => undefined,
+    });
     this.readers = [this.inboxReader];
-    if (topics.length > 0) {
-      const plan = new ReadPlan(topics);
-      this.topicReader = this.makeReader(
-        'topics',
-        topics,
-        eventLane,
-        (free) => plan.next(free, performance.now()),
-        (batches) => plan.took(batches),
-        () => retries.whenFree(),
-      );
+    this.hasTopics = new Gate(workers.some(({ streams }) => streams.topics.length > 0));
+    if (this.hasTopics.isOpen || mayGetTopics) {
+      const plan = new ReadPlan();
+      this.topicReader = this.makeReader({
+        what: 'topics',
+        lane: lanes.events,
+        next: (streams, free) => plan.next(streams, free, performance.now()),
+        took: (batches) => plan.took(batches),
+        room: () => this.hasTopics.wait() ?? firstOf(workers, (worker) => worker.retries.whenFree()),
+      });
       this.readers = [this.inboxReader, this.topicReader];
     }
   }
@@ -78,56 +86,67 @@ export class Intake {
     this.reading.open();
   }
 
-  /** How long the stream's read has been under way, in ms; `undefined` where none is. */
-  readingFor(stream: string): number | undefined {
-    return (stream === this.deps.inbox ? this.inboxReader : this.topicReader)?.readingFor;
+  /** There are more topics: a read that waits for the others is begun anew. */
+  onTopics(): void {
+    const [{ shard }] = this.deps.workers as [ShardWorker];
+    this.hasTopics.open();
+    this.topicReader?.interrupt(shard.commands);
   }
 
-  private makeReader(
-    role: 'inbox' | 'topics',
-    streams: readonly string[],
-    lane: Lane,
-    next: (free: number) => Read,
-    took: (batches: readonly StreamBatch[]) => void = () => undefined,
-    room: () => Promise<void> | undefined = () => undefined,
-  ): BlockingReader {
-    const { namespace, log, dispatcher, right, onConnected, onDoubtful } = this.deps;
-    let epoch = right.epoch;
+  /** Ends reading; what came is taken before this resolves. */
+  async stop(): Promise<void> {
+    const [{ shard }] = this.deps.workers as [ShardWorker];
+    await Promise.all(this.readers.map((reader) => reader.stop(shard.commands)));
+  }
+
+  /** How long the stream's read has been under way, in ms; `undefined` where none is. */
+  readingFor(stream: string): number | undefined {
+    const isInbox = this.deps.workers.some(({ streams }) => streams.inbox === stream);
+    return (isInbox ? this.inboxReader : this.topicReader)?.readingFor;
+  }
+
+  private makeReader(source: Source): BlockingReader {
+    const { log, workers } = this.deps;
+    const { what, lane, room, took } = source;
+    const [{ shard }] = workers as [ShardWorker];
+    /** Whose streams the read under way names, and the epochs of their leases. */
+    let reading = new Map<ShardWorker, number>();
     return new BlockingReader({
-      role,
-      factory: namespace.factory,
+      role: what,
+      factory: shard.factory,
       log,
       room: () => this.reading.wait() ?? lane.whenFree() ?? room(),
       read: (redis) => {
-        ({ epoch } = right);
-        return this.read(redis, lane, next);
+        reading = new Map();
+        const streams: string[] = [];
+        for (const worker of workers) {
+          if (worker.mayRead) {
+            reading.set(worker, worker.right.epoch);
+            streams.push(...worker.streamsOf(what));
+          }
+        }
+        return streams.length === 0 || lane.free < 1
+          ? undefined
+          : this.read(redis, source.next(streams, lane.free));
       },
       deliver: (batches) => {
         took(batches);
-        if (right.isHeld && right.epoch === epoch) {
-          dispatcher.takeBatches(batches);
-        } else {
-          // Others may have taken what this read has brought.
-          onDoubtful(batches);
+        for (const [worker, epoch] of reading) {
+          const its =
+            workers.length === 1 ? batches : batches.filter(({ stream }) => worker.streams.has(stream));
+          if (its.length > 0) {
+            worker.take(its, epoch);
+          }
         }
       },
-      written: () => namespace.commands.written(),
-      connected: () => onConnected(streams),
-      repair: (error) => this.repair(error, streams),
+      written: () => shard.commands.written(),
+      connected: () => workers.forEach((worker) => worker.watch(what)),
+      repair: (error) => this.repair(error, what),
     });
   }
 
-  private read(redis: Redis, lane: Lane, next: (free: number) => Read): Promise<unknown> | undefined {
-    const { namespace, instance, right } = this.deps;
-    if (!right.isHeld) {
-      right.restore();
-      return undefined;
-    }
-    if (namespace.mismatch || lane.free < 1) {
-      return undefined;
-    }
-    const { service, id } = instance;
-    const { streams, count, blocks } = next(lane.free);
+  private read(redis: Redis, { streams, count, blocks }: Read): Promise<unknown> {
+    const { service, id } = this.deps.instance;
     const ids = streams.map(() => '>');
     return blocks
       ? redis.xreadgroupBuffer(
@@ -146,11 +165,24 @@ export class Intake {
   }
 
   /** A group that is gone (FLUSHALL, DEL, XGROUP DESTROY, failover) is made again. */
-  private async repair(error: Error, streams: readonly string[]): Promise<boolean> {
+  private async repair(error: Error, what: 'inbox' | 'topics'): Promise<boolean> {
     if (!isNoGroup(error)) {
       return false;
     }
-    await this.deps.ensureGroups(streams);
+    await Promise.all(this.deps.workers.map((worker) => worker.makeGroupsAgain(worker.streamsOf(what))));
     return true;
   }
+}
+
+function firstOf<T>(
+  items: readonly T[],
+  wait: (item: T) => Promise<void> | undefined,
+): Promise<void> | undefined {
+  for (const item of items) {
+    const waiting = wait(item);
+    if (waiting) {
+      return waiting;
+    }
+  }
+  return undefined;
 }

@@ -1,5 +1,5 @@
 import { LeaseLostError } from '../errors.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { ALONE, ORPHANS_ALONE, WAITING } from '../redis/consumers.js';
 import { whereGroupIs } from '../redis/redis-errors.js';
 import { nextEntryId, parsePending, type PendingEntry } from '../redis/replies.js';
@@ -19,7 +19,7 @@ const ROUNDING_MS = 2;
 
 /** What an inventory is made from. */
 export interface InventoryDeps {
-  namespace: NamespaceConnection;
+  shard: Shard;
   holdings: Holdings<Delivery>;
   claims: Claims;
   retries: RetryQueue;
@@ -76,7 +76,7 @@ export class Inventory {
 
   /** Gives back what was to run alone here without this instance's knowing: the answer to taking it was lost. */
   async giveBackAlone(stream: string): Promise<void> {
-    const { namespace, claims, holdings, reporter } = this.deps;
+    const { shard, claims, holdings, reporter } = this.deps;
     const { service, id: instance } = reporter.instance;
     const from = instance + ALONE;
     const isGivenBack = await claims.inTurn(async () => {
@@ -85,14 +85,14 @@ export class Inventory {
         which.push(...entries.map(({ id }) => id).filter((id) => !holdings.has(stream, id)));
       });
       if (which.length > 0) {
-        const instances = namespace.keys.instances(service);
-        const { client } = namespace.commands;
+        const instances = shard.keys.instances(service);
+        const { client } = shard.commands;
         await moveEntries(client, { stream, group: service, from, to: ORPHANS_ALONE, which, instances });
       }
       return which.length > 0;
     });
     if (isGivenBack) {
-      await announceOrphans(namespace, service, stream);
+      await announceOrphans(shard, service, stream);
     }
   }
 
@@ -143,7 +143,7 @@ export class Inventory {
     consumer: string,
     take: (entries: PendingEntry[]) => void,
   ): Promise<void> {
-    const { client } = this.deps.namespace.commands;
+    const { client } = this.deps.shard.commands;
     const { service } = this.deps.reporter.instance;
     let from = '-';
     for (;;) {

@@ -1,19 +1,20 @@
 import type { Delivery } from './delivery.js';
 import { Slots } from './slots.js';
 
+/** Handles a message, and calls `release()` of the lane once, however that ends. */
+export type Start = (delivery: Delivery, lane: Lane) => void;
+
 /**
  * Where messages of one kind are handled: requests, or events. So many at once as there are slots; what comes beyond
  * them waits in memory, in its order: COUNT is for each stream of a read, and orphans come besides.
  */
 export class Lane {
   private readonly slots: Slots;
-  private readonly waiting: Delivery[] = [];
+  private waiting: { delivery: Delivery; start: Start }[] = [];
   private isPaused = false;
 
   constructor(
     limit: number,
-    /** Handles a message, and calls `release()` once, however that ends. */
-    private readonly start: (delivery: Delivery, lane: Lane) => void,
     /** There is room, and nothing of this lane's own waits for it. */
     private readonly onRoom: () => void,
   ) {
@@ -25,12 +26,12 @@ export class Lane {
     return this.isPaused || this.waiting.length > 0 ? 0 : this.slots.free;
   }
 
-  push(delivery: Delivery): void {
+  push(delivery: Delivery, start: Start): void {
     if (this.free > 0) {
       this.slots.take();
-      this.start(delivery, this);
+      start(delivery, this);
     } else {
-      this.waiting.push(delivery);
+      this.waiting.push({ delivery, start });
     }
   }
 
@@ -55,13 +56,12 @@ export class Lane {
 
   /** Drops what waits and is no longer this instance's. */
   dropLost(): void {
-    const kept = this.waiting.filter(({ isLost }) => !isLost);
-    this.waiting.splice(0, this.waiting.length, ...kept);
+    this.waiting = this.waiting.filter(({ delivery }) => !delivery.isLost);
   }
 
   /** Drops all that waits: it stays pending. */
   clear(): void {
-    this.waiting.length = 0;
+    this.waiting = [];
   }
 
   /** Resolves when a slot is free; `undefined` where one is. */
@@ -80,10 +80,10 @@ export class Lane {
 
   private startWaiting(): void {
     while (!this.isPaused && this.waiting.length > 0 && this.slots.free > 0) {
-      const delivery = this.waiting.shift()!;
+      const { delivery, start } = this.waiting.shift()!;
       if (!delivery.isLost) {
         this.slots.take();
-        this.start(delivery, this);
+        start(delivery, this);
       }
     }
   }

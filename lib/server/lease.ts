@@ -1,4 +1,4 @@
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import type { Log } from '../redis/log.js';
 import { commandFailure, messageOf } from '../redis/redis-errors.js';
 import { renewLease, REMEMBER_TAKEN_MS } from '../redis/scripts/renew-lease.js';
@@ -30,7 +30,7 @@ export class LeaseInDoubt extends Error {
 
 /** What a lease is made from. */
 export interface LeaseOptions {
-  namespace: NamespaceConnection;
+  shard: Shard;
   instance: Instance;
   /** Milliseconds. */
   ttl: number;
@@ -71,11 +71,11 @@ export class Lease implements RightToSettle {
   private timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: LeaseOptions) {
-    const { namespace, instance, log } = options;
-    this.value = String(Math.round(namespace.clock.now()));
+    const { shard, instance, log } = options;
+    this.value = String(Math.round(shard.clock.now()));
     this.keys = {
-      lease: namespace.keys.lease(instance.service, instance.id),
-      instances: namespace.keys.instances(instance.service),
+      lease: shard.keys.lease(instance.service, instance.id),
+      instances: shard.keys.instances(instance.service),
     };
     this.warnings = new BurstLog((line) => log.warn(line));
   }
@@ -124,7 +124,7 @@ export class Lease implements RightToSettle {
 
   /** Renews at once: whoever finds the lease in doubt calls this, and is called back by `onHeld`. */
   restore(): void {
-    if (this.isStopped || !this.options.namespace.commands.isReady) {
+    if (this.isStopped || !this.options.shard.commands.isReady) {
       return;
     }
     this.renewing ??= this.attempt().finally(() => (this.renewing = undefined));
@@ -149,9 +149,9 @@ export class Lease implements RightToSettle {
   }
 
   private async renew(): Promise<void> {
-    const { namespace, instance, ttl } = this.options;
+    const { shard, instance, ttl } = this.options;
     const sent = now();
-    const state = await renewLease(namespace.commands.client, this.keys, this.value, ttl, instance.id);
+    const state = await renewLease(shard.commands.client, this.keys, this.value, ttl, instance.id);
     if (this.isStopped) {
       return;
     }

@@ -1,5 +1,5 @@
 import { ALONE, ORPHANS_ALONE, SUSPECTS } from '../redis/consumers.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { whereGroupIs } from '../redis/redis-errors.js';
 import { parseEntries, parsePending } from '../redis/replies.js';
 import { settledWithin } from '../util/time.js';
@@ -13,9 +13,6 @@ const MAX_PATIENCE = 4;
 
 /** What running entries alone needs. */
 export interface LoneRunnerDeps {
-  namespace: NamespaceConnection;
-  claims: Claims;
-  dispatcher: Dispatcher;
   reporter: Reporter;
   /** Milliseconds of a lease. */
   ttl: number;
@@ -25,6 +22,13 @@ export interface LoneRunnerDeps {
   resume: () => void;
   /** One that ran for long has ended: there may be more. */
   onFree: () => void;
+}
+
+/** The shard whose entries are run, and what runs them there. */
+export interface LoneRunnerSide {
+  shard: Shard;
+  claims: Claims;
+  dispatcher: Dispatcher;
 }
 
 /** An entry that is to run alone. */
@@ -38,10 +42,11 @@ interface Candidate {
 
 /**
  * Runs entries alone that may have killed the instances which handled them: after everything else that this instance
- * has taken, one after the other. Should one kill it, it is known which one it was.
+ * has taken, of all shards, one after the other. Should one kill it, it is known which one it was.
  */
 export class LoneRunner {
   private readonly closing = new AbortController();
+  private last: Promise<void> = Promise.resolve();
   /** Runs alone for longer than a lease: other messages run beside it by now. */
   private lasting: Promise<void> | undefined;
   private notBefore = 0;
@@ -50,14 +55,21 @@ export class LoneRunner {
   constructor(private readonly deps: LoneRunnerDeps) {}
 
   /** Runs those of a stream, for up to a lease; then what is read has its turn again. */
-  async runSome(stream: string): Promise<void> {
+  runSome(stream: string, side: LoneRunnerSide): Promise<void> {
+    const turn = this.last.then(() => this.runSomeNow(stream, side));
+    // Whoever asked is told of a failure; the next one has its turn all the same.
+    this.last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  private async runSomeNow(stream: string, side: LoneRunnerSide): Promise<void> {
     if (this.lasting || performance.now() < this.notBefore) {
       return;
     }
     const until = performance.now() + this.deps.ttl;
     let isQuiet = false;
     try {
-      let next = await this.candidate(stream);
+      let next = await this.candidate(stream, side);
       while (next && !this.closing.signal.aborted) {
         if (!next.isExhausted) {
           isQuiet ||= await this.becomeQuiet();
@@ -65,10 +77,10 @@ export class LoneRunner {
             return;
           }
         }
-        if (!(await this.runOne(stream, next))) {
+        if (!(await this.runOne(stream, next, side))) {
           return;
         }
-        next = performance.now() < until ? await this.candidate(stream) : undefined;
+        next = performance.now() < until ? await this.candidate(stream, side) : undefined;
       }
     } finally {
       this.deps.resume();
@@ -82,10 +94,12 @@ export class LoneRunner {
   }
 
   /** Looked at before it is taken: until then it belongs to nobody who could die with it. */
-  private async candidate(stream: string): Promise<Candidate | undefined> {
-    const { namespace, reporter, dispatcher } = this.deps;
-    const { client } = namespace.commands;
-    const { service } = reporter.instance;
+  private async candidate(
+    stream: string,
+    { shard, dispatcher }: LoneRunnerSide,
+  ): Promise<Candidate | undefined> {
+    const { client } = shard.commands;
+    const { service } = this.deps.reporter.instance;
     for (const from of [SUSPECTS, ORPHANS_ALONE]) {
       const [pending] = parsePending(
         await whereGroupIs(() => client.xpending(stream, service, '-', '+', 1, from)),
@@ -116,12 +130,12 @@ export class LoneRunner {
   }
 
   /** @returns whether it has ended. One that lasts does not keep its instance from serving. */
-  private async runOne(stream: string, candidate: Candidate): Promise<boolean> {
-    const delivery = await this.claim(stream, candidate);
+  private async runOne(stream: string, candidate: Candidate, side: LoneRunnerSide): Promise<boolean> {
+    const delivery = await this.claim(stream, candidate, side);
     if (!delivery) {
       return true;
     }
-    const running = this.deps.dispatcher.run(delivery);
+    const running = side.dispatcher.run(delivery);
     if (await settledWithin(running, this.deps.ttl)) {
       return true;
     }
@@ -133,8 +147,12 @@ export class LoneRunner {
   }
 
   /** @returns `undefined` where another was quicker, or it has been deleted */
-  private claim(stream: string, { id, from }: Candidate): Promise<Delivery | undefined> {
-    const { claims, dispatcher, reporter } = this.deps;
+  private claim(
+    stream: string,
+    { id, from }: Candidate,
+    { claims, dispatcher }: LoneRunnerSide,
+  ): Promise<Delivery | undefined> {
+    const { reporter } = this.deps;
     return claims.inTurn(async () => {
       const [claim] = await claims.claim({ stream, from, to: reporter.instance.id + ALONE, which: [id] });
       return (

@@ -1,28 +1,30 @@
 import { ORPHANS } from '../redis/consumers.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { commandFailure, messageOf, whereGroupIs } from '../redis/redis-errors.js';
 import { forgetOrphans } from '../redis/scripts/retire.js';
 import type { Claims } from './claims.js';
-import type { Dispatcher } from './dispatcher.js';
+import type { Dispatcher, Lanes } from './dispatcher.js';
 import type { Lease } from './lease.js';
 import type { LoneRunner } from './lone-runner.js';
 import type { Reporter } from './reporter.js';
 import type { RetryQueue } from './retry-queue.js';
+import type { Streams } from './streams.js';
 
 /** Orphans taken with one call. */
 const TAKE_AT_ONCE = 100;
 
 /** What taking orphans over needs. */
 export interface OrphansDeps {
-  namespace: NamespaceConnection;
+  shard: Shard;
   lease: Lease;
   claims: Claims;
   dispatcher: Dispatcher;
+  lanes: Lanes;
   retries: RetryQueue;
   loneRunner: LoneRunner;
   reporter: Reporter;
-  /** The streams this instance reads. */
-  streams: readonly string[];
+  /** What this instance reads. */
+  streams: Streams;
 }
 
 /** Takes over entries of instances that died or left: as many as there are free slots. */
@@ -38,7 +40,7 @@ export class Orphans {
 
   /** There may be some in a stream. */
   notice(stream: string): void {
-    if (this.deps.streams.includes(stream)) {
+    if (this.deps.streams.has(stream)) {
       this.streams.add(stream);
       this.quietUntil = 0;
       this.isNoticed = true;
@@ -73,21 +75,19 @@ export class Orphans {
       });
   }
 
-  /** Takes no more; resolves when what was being taken is held, and what runs alone has ended. */
+  /** Takes no more; resolves when what was being taken is held. */
   async close(): Promise<void> {
     this.closing.abort();
-    const alone = this.deps.loneRunner.close();
     await this.taking;
-    await alone;
   }
 
   private async takeAll(): Promise<void> {
-    const { dispatcher, loneRunner } = this.deps;
+    const { shard, claims, dispatcher, lanes, loneRunner } = this.deps;
     for (const stream of [...this.streams]) {
       const hasMore = await this.takeSome(stream);
       await this.takeWaiting(stream);
       if (!hasMore && !this.closing.signal.aborted) {
-        await loneRunner.runSome(stream);
+        await loneRunner.runSome(stream, { shard, claims, dispatcher });
         // What is announced from here on may not be seen, and must not be forgotten.
         this.streams.delete(stream);
         if (!(await this.isEmpty(stream))) {
@@ -96,7 +96,7 @@ export class Orphans {
       }
     }
     // What is left is for others, or for later: whoever gets room need not ask again for every message.
-    if (dispatcher.requestLane.free > 0 && dispatcher.eventLane.free > 0) {
+    if (lanes.requests.free > 0 && lanes.events.free > 0) {
       this.rest();
     }
   }
@@ -137,11 +137,11 @@ export class Orphans {
   }
 
   private async isEmpty(stream: string): Promise<boolean> {
-    const { namespace, reporter } = this.deps;
+    const { shard, reporter } = this.deps;
     const { service } = reporter.instance;
-    const instances = namespace.keys.instances(service);
+    const instances = shard.keys.instances(service);
     const isEmpty = await whereGroupIs(() =>
-      forgetOrphans(namespace.commands.client, { stream, instances }, service),
+      forgetOrphans(shard.commands.client, { stream, instances }, service),
     );
     return isEmpty ?? true;
   }

@@ -4,10 +4,10 @@ import type { StreamBatch } from '../redis/replies.js';
 import { Backoff, pause } from '../util/time.js';
 import type { CallerWatch } from './caller-watch.js';
 import type { Claims } from './claims.js';
-import type { Intake } from './intake.js';
 import type { Inventory } from './inventory.js';
 import type { RightToSettle } from './lease.js';
 import type { Reporter } from './reporter.js';
+import type { Streams } from './streams.js';
 
 /** How often it is looked for strays after a connection for reading was replaced. */
 const STRAYS_EVERY_MS = 1_000;
@@ -22,14 +22,14 @@ export interface PatrolDeps {
   callers: CallerWatch;
   right: RightToSettle;
   reporter: Reporter;
-  streams: readonly string[];
-  /** Of readers that are made later than this. */
-  intake: () => Intake;
+  streams: Streams;
+  /** How long a stream's read has been under way, in ms; `undefined` where none is. */
+  readingFor: (stream: string) => number | undefined;
 }
 
 /** Looks, now and then and whenever a connection was lost, for what went wrong without an error that would tell. */
 export class Patrol {
-  private readonly timers = new Map<readonly string[], NodeJS.Timeout>();
+  private readonly timers = new Map<string, NodeJS.Timeout>();
   private readonly closing = new AbortController();
   private turn = 0;
 
@@ -37,7 +37,8 @@ export class Patrol {
 
   /** After each renewal of the lease: one look at one stream, all of them in rotation. */
   goOn(): void {
-    const { streams, inventory, callers } = this.deps;
+    const { inventory, callers } = this.deps;
+    const streams = this.deps.streams.all;
     const stream = streams[this.turn % streams.length]!;
     this.inBackground('Looking for strays', this.startStrays(stream));
     if (this.turn % RARELY === 0) {
@@ -53,21 +54,21 @@ export class Patrol {
    * After a connection for reading was made: what Redis gave to the one before, or gives to it as long as it does not
    * know that it is dead, turns up within BLOCK and a grace.
    */
-  watch(streams: readonly string[]): void {
+  watch(connection: string, streams: () => readonly string[]): void {
     const until = performance.now() + BLOCK_MS + BLOCK_GRACE_MS;
     const timer = setInterval(() => {
       if (this.deps.right.isHeld) {
-        for (const stream of streams) {
+        for (const stream of streams()) {
           this.inBackground('Looking for strays', this.startStrays(stream));
         }
       }
       if (performance.now() > until) {
         clearInterval(timer);
-        this.timers.delete(streams);
+        this.timers.delete(connection);
       }
     }, STRAYS_EVERY_MS);
-    clearInterval(this.timers.get(streams));
-    this.timers.set(streams, timer);
+    clearInterval(this.timers.get(connection));
+    this.timers.set(connection, timer);
   }
 
   /** Starts those entries that are this instance's still; tried until Redis has said whose they are. */
@@ -93,7 +94,7 @@ export class Patrol {
   /** After the connection for commands was lost: the answers to moving entries may have been lost with it. */
   lookAgain(): void {
     const { streams, inventory } = this.deps;
-    for (const stream of streams) {
+    for (const stream of streams.all) {
       this.inBackground('Looking for strays', this.startStrays(stream));
       this.inBackground('Looking for strays', inventory.takeInWaiting(stream));
       this.inBackground('Looking for strays', inventory.giveBackAlone(stream));
@@ -107,8 +108,8 @@ export class Patrol {
   }
 
   private startStrays(stream: string): Promise<void> {
-    const intake = this.deps.intake();
-    return this.deps.inventory.startStrays(stream, () => intake.readingFor(stream));
+    const { inventory, readingFor } = this.deps;
+    return inventory.startStrays(stream, () => readingFor(stream));
   }
 
   /** It is done again before long; that Redis is away is reported by itself. */

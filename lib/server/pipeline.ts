@@ -1,4 +1,4 @@
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { isPromise } from '../util/promise.js';
 import { RedisStreamsContext, type Instance } from './context.js';
 import type { Execution } from './execution.js';
@@ -15,7 +15,7 @@ export type Work = (data: unknown, context: RedisStreamsContext) => Promise<void
 export class Pipeline {
   constructor(
     readonly decoder: PayloadDecoder,
-    private readonly namespace: NamespaceConnection,
+    private readonly shard: Shard,
     private readonly instance: Instance,
     /** What runs a message's work inside Nest's processing hooks; `undefined` where there are none. */
     private readonly hooks: () => WithHooks | undefined,
@@ -38,7 +38,7 @@ export class Pipeline {
   }
 
   private call(execution: Execution, data: unknown, work: Work, verdict: Verdict | undefined): Promise<void> {
-    const { clock } = this.namespace;
+    const { clock } = this.shard;
     const context = new RedisStreamsContext(execution.delivery, this.instance, clock, execution, verdict);
     const withHooks = this.hooks();
     return withHooks ? withHooks(context, () => work(data, context)) : work(data, context);

@@ -25,19 +25,18 @@ export class ReadPlan {
   private allReadAt = Number.NEGATIVE_INFINITY;
   private given: string[] = [];
 
-  constructor(private readonly streams: readonly string[]) {}
-
   /**
+   * @param streams those that may be read
    * @param free how many entries there is room for
    * @param now `performance.now()`
    */
-  next(free: number, now: number): Read {
-    const busy = this.given;
+  next(streams: readonly string[], free: number, now: number): Read {
+    const busy = this.given.filter((stream) => streams.includes(stream));
     this.given = [];
     // A read of nearly all might as well be one of all, which waits.
     this.isOfAll =
-      busy.length === 0 || busy.length * 2 > this.streams.length || now - this.allReadAt >= OTHERS_AFTER_MS;
-    this.busy = this.isOfAll ? this.streams : busy;
+      busy.length === 0 || busy.length * 2 > streams.length || now - this.allReadAt >= OTHERS_AFTER_MS;
+    this.busy = this.isOfAll ? streams : busy;
     if (this.isOfAll) {
       this.allReadAt = now;
     }

@@ -18,7 +18,7 @@ import {
   type RedisStreamsServerOptions,
   type ResolvedServerOptions,
 } from '../options.js';
-import { NamespaceConnection } from '../redis/namespace-connection.js';
+import { Namespace } from '../redis/namespace.js';
 import {
   TransportEvents,
   type RedisStreamsEvents,
@@ -46,7 +46,7 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
   override readonly propagatesEventHandlerErrors = true;
   protected override readonly logger = new Logger(RedisStreamsServer.name);
   private readonly options: ResolvedServerOptions;
-  private readonly namespace: NamespaceConnection;
+  private readonly namespace: Namespace;
   private readonly handlers = new Handlers();
   private readonly events: TransportEvents;
   private worker: Worker | undefined;
@@ -60,13 +60,13 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
    * Throws a `ConfigurationError` for options that cannot be used. Opens no connection.
    * @param namespace shared with clients; `RedisStreamsModule` gives it, others leave it out
    */
-  constructor(options: RedisStreamsServerOptions = {}, namespace?: NamespaceConnection) {
+  constructor(options: RedisStreamsServerOptions = {}, namespace?: Namespace) {
     super();
     this.options = resolveServerOptions(options);
     this.initializeSerializer(this.options);
     this.initializeDeserializer(this.options);
-    this.namespace = namespace ?? new NamespaceConnection(this.options, this.logger);
-    this.events = new TransportEvents(this.namespace.commands, this._status$);
+    this.namespace = namespace ?? new Namespace(this.options, this.logger);
+    this.events = new TransportEvents(this.namespace.link, this._status$);
   }
 
   /**
@@ -151,7 +151,7 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
 
   /** The ioredis instance for commands. Throws before `listen()`. */
   unwrap<T = Redis>(): T {
-    return this.namespace.commands.client as T;
+    return this.namespace.root.commands.client as T;
   }
 
   /** Tells of what this server does; shared with the clients of the same module. */
@@ -187,7 +187,7 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
     this.events.follow();
     const { requestCount, eventRoutes } = this.handlers;
     this.logger.log(
-      `Service '${service}' listens on Redis at ${this.namespace.factory.address}, namespace '${this.options.namespace}': ` +
+      `Service '${service}' listens on Redis at ${this.namespace.address}, namespace '${this.options.namespace}': ` +
         `${requestCount} request patterns, ${eventRoutes.length} event patterns (instance ${this.worker.instance})`,
     );
   }

@@ -1,6 +1,6 @@
 import { BLOCK_GRACE_MS, BLOCK_MS } from '../redis/blocking-reader.js';
 import type { Log } from '../redis/log.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { commandFailure, messageOf } from '../redis/redis-errors.js';
 import { BurstLog } from '../util/burst-log.js';
 import { Backoff } from '../util/time.js';
@@ -72,7 +72,7 @@ export class ReplyWriter {
   private isClosed = false;
 
   constructor(
-    private readonly namespace: NamespaceConnection,
+    private readonly shard: Shard,
     private readonly right: RightToSettle,
     log: Log,
   ) {
@@ -90,7 +90,8 @@ export class ReplyWriter {
   /** How many entries a client has not read yet; 0 where that cannot be known now. */
   async backlog(client: string): Promise<number> {
     try {
-      return await this.namespace.commands.client.xlen(this.namespace.keys.replies(client));
+      const key = this.shard.keys.replies(client);
+      return await this.shard.connectionFor(key).client.xlen(key);
     } catch (error) {
       if (commandFailure(error) === 'refused') {
         this.warnings.report(
@@ -140,13 +141,13 @@ export class ReplyWriter {
   private schedule(): void {
     if (!this.scheduled && this.waiting.size > 0) {
       this.scheduled = true;
-      this.namespace.commands.atEndOfTurn(this.flush);
+      this.shard.commands.atEndOfTurn(this.flush);
     }
   }
 
   private readonly flush = (): void => {
     this.scheduled = false;
-    if (!this.namespace.commands.isReady) {
+    if (!this.shard.commands.isReady) {
       return;
     }
     if (!this.right.isHeld) {
@@ -155,7 +156,7 @@ export class ReplyWriter {
     }
     const { waiting } = this;
     this.waiting = new Map();
-    const now = this.namespace.clock.now();
+    const now = this.shard.clock.now();
     for (const [client, replies] of waiting) {
       let batch: Reply[] = [];
       let bytes = 0;
@@ -191,11 +192,19 @@ export class ReplyWriter {
         args.push(frame);
       }
     }
-    const key = this.namespace.keys.replies(client);
-    this.namespace.commands.client.xadd(key, 'NOMKSTREAM', '*', ...args).then(
+    this.add(this.shard.keys.replies(client), args).then(
       (id) => (id === null ? this.onNoStream(replies) : this.onStored(replies)),
       (error: unknown) => this.onFailure(replies, error),
     );
+  }
+
+  private add(key: string, args: (string | Buffer)[]): Promise<string | null> {
+    const { commands } = this.shard;
+    const connection = this.shard.connectionFor(key);
+    // In a cluster the client's stream may lie on another node, whose writes have an end of turn of their own.
+    return connection === commands
+      ? commands.client.xadd(key, 'NOMKSTREAM', '*', ...args)
+      : connection.inTurn((client) => client.xadd(key, 'NOMKSTREAM', '*', ...args));
   }
 
   private onStored(replies: Reply[]): void {
@@ -229,7 +238,7 @@ export class ReplyWriter {
         `Redis refused to store replies: ${messageOf(error)}; trying again until their deadlines`,
       );
     }
-    const now = this.namespace.clock.now();
+    const now = this.shard.clock.now();
     const again = replies.filter((reply) => {
       const isExpired = now >= (reply.deadline ?? (reply.triedSince ?? now) + WITHOUT_DEADLINE_MS);
       if (isExpired) {

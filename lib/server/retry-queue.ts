@@ -1,5 +1,5 @@
 import { DUE_AT_IDLE_MS, ORPHANS_WAITING, WAITING } from '../redis/consumers.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { commandFailure, messageOf, whereGroupIs } from '../redis/redis-errors.js';
 import type { PendingEntry } from '../redis/replies.js';
 import { moveEntries, type Move } from '../redis/scripts/move.js';
@@ -15,7 +15,7 @@ const START_AT_ONCE = 100;
 
 /** What a retry queue is made from. */
 export interface RetryQueueDeps {
-  namespace: NamespaceConnection;
+  shard: Shard;
   holdings: Holdings<Delivery>;
   right: RightToSettle;
   reporter: Reporter;
@@ -218,13 +218,13 @@ export class RetryQueue {
 
   /** Where the group is gone, nothing is anybody's. */
   private async move(move: Omit<Move, 'group'>): Promise<PendingEntry[]> {
-    const { namespace, reporter, right } = this.deps;
+    const { shard, reporter, right } = this.deps;
     if (!right.isHeld) {
       right.restore();
       throw new LeaseInDoubt();
     }
     const { service: group } = reporter.instance;
-    return (await whereGroupIs(() => moveEntries(namespace.commands.client, { ...move, group }))) ?? [];
+    return (await whereGroupIs(() => moveEntries(shard.commands.client, { ...move, group }))) ?? [];
   }
 
   private report(error: unknown, what: string): void {

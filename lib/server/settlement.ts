@@ -1,5 +1,5 @@
 import type { Log } from '../redis/log.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { commandFailure, isNoPermission, messageOf } from '../redis/redis-errors.js';
 import { BurstLog } from '../util/burst-log.js';
 import { Backoff, pause } from '../util/time.js';
@@ -43,7 +43,7 @@ export class Settlement {
   private retryTimer: NodeJS.Timeout | undefined;
 
   constructor(
-    private readonly namespace: NamespaceConnection,
+    private readonly shard: Shard,
     private readonly group: string,
     private readonly holdings: Holdings<Delivery>,
     private readonly right: RightToSettle,
@@ -52,9 +52,9 @@ export class Settlement {
     private readonly settled: (stream: string) => void,
   ) {
     this.warnings = new BurstLog((line) => log.warn(line));
-    this.inbox = namespace.keys.inbox(group);
+    this.inbox = shard.keys.inbox(group);
     this.cleaner = new InboxCleaner({
-      commands: namespace.commands,
+      commands: shard.commands,
       stream: this.inbox,
       group,
       onRemoved: (count) => this.open.done(count),
@@ -92,7 +92,7 @@ export class Settlement {
 
   /** Acknowledges entries that are not there any more, as far as that is possible: nothing depends on it. */
   forget(stream: string, ids: readonly string[]): void {
-    this.namespace.commands.client.xack(stream, this.group, ...ids).then(
+    this.shard.commands.client.xack(stream, this.group, ...ids).then(
       () => this.settled(stream),
       (error: unknown) => {
         if (commandFailure(error) === 'refused') {
@@ -122,7 +122,7 @@ export class Settlement {
   }
 
   private async acknowledgeNow(delivery: Delivery): Promise<boolean> {
-    const { commands } = this.namespace;
+    const { commands } = this.shard;
     while (!this.isClosed && !delivery.isLost) {
       if (!this.right.isHeld) {
         this.right.restore();
@@ -149,7 +149,7 @@ export class Settlement {
 
   /** Writes what waits, and resolves when Redis has confirmed all of it, or `signal` aborts. */
   async drain(signal?: AbortSignal): Promise<void> {
-    this.namespace.commands.atEndOfTurn(this.flush);
+    this.shard.commands.atEndOfTurn(this.flush);
     while (!this.open.isIdle && !this.isClosed && !signal?.aborted) {
       this.cleaner.clean();
       await Promise.race([this.open.wait(), pause(DRAIN_EVERY_MS)]);
@@ -180,19 +180,19 @@ export class Settlement {
     }
     if (this.unwritten >= ACKNOWLEDGE_AT) {
       this.scheduled = true;
-      this.namespace.commands.withNextFlush(this.flush, ACKNOWLEDGE_WITHIN_MS);
+      this.shard.commands.withNextFlush(this.flush, ACKNOWLEDGE_WITHIN_MS);
     } else {
       // Not ended by another flush: there would be a new one for each.
       this.acknowledgeTimer ??= setTimeout(() => {
         this.acknowledgeTimer = undefined;
-        this.namespace.commands.atEndOfTurn(this.flush);
+        this.shard.commands.atEndOfTurn(this.flush);
       }, ACKNOWLEDGE_WITHIN_MS);
     }
   }
 
   private readonly flush = (): void => {
     this.scheduled = false;
-    const { commands } = this.namespace;
+    const { commands } = this.shard;
     if (!commands.isReady) {
       return;
     }
@@ -224,7 +224,7 @@ export class Settlement {
     }
     this.open.done(deliveries.length - ours.length);
     if (ours.length > 0) {
-      this.namespace.commands.client.xack(stream, this.group, ...ids).then(
+      this.shard.commands.client.xack(stream, this.group, ...ids).then(
         () => this.onAcknowledged(stream, ours, ids),
         (error: unknown) => this.tryAgain(stream, ours, error),
       );

@@ -1,4 +1,4 @@
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Shard } from '../redis/shard.js';
 import { commandFailure, messageOf, whereGroupIs } from '../redis/redis-errors.js';
 import { orphan } from '../redis/scripts/orphan.js';
 import { forgetInstance, retireConsumers } from '../redis/scripts/retire.js';
@@ -6,14 +6,15 @@ import { sweep, type DeadInstance } from '../redis/scripts/sweep.js';
 import { announceOrphans } from './control-stream.js';
 import type { Lease } from './lease.js';
 import type { Reporter } from './reporter.js';
+import type { Streams } from './streams.js';
 
 /** What sweeping needs. */
 export interface SweeperDeps {
-  namespace: NamespaceConnection;
+  shard: Shard;
   lease: Lease;
   reporter: Reporter;
-  /** The streams this instance reads. */
-  streams: readonly string[];
+  /** What this instance reads. */
+  streams: Streams;
   /** From which delivery on an entry is to run alone. */
   aloneFrom: number;
   /** Entries of a stream wait to be taken over. */
@@ -45,7 +46,7 @@ export class Sweeper {
   }
 
   private sweepOnce(): void {
-    if (this.sweeping || !this.deps.lease.maySweep || !this.deps.namespace.commands.isReady) {
+    if (this.sweeping || !this.deps.lease.maySweep || !this.deps.shard.commands.isReady) {
       return;
     }
     this.sweeping = this.sweep()
@@ -58,8 +59,8 @@ export class Sweeper {
   }
 
   private async sweep(): Promise<void> {
-    const { namespace, lease, reporter } = this.deps;
-    const { keys, commands } = namespace;
+    const { shard, lease, reporter } = this.deps;
+    const { keys, commands } = shard;
     const { service, id } = reporter.instance;
     const before = performance.now();
     const { dead, orphaned } = await sweep(
@@ -88,10 +89,10 @@ export class Sweeper {
   }
 
   private async bury({ id: instance, isKnown }: DeadInstance): Promise<void> {
-    const { namespace, reporter } = this.deps;
+    const { shard, reporter } = this.deps;
     const { service } = reporter.instance;
-    const instances = namespace.keys.instances(service);
-    const lease = namespace.keys.lease(service, instance);
+    const instances = shard.keys.instances(service);
+    const lease = shard.keys.lease(service, instance);
     const streams = await this.streamsOf(service);
     let entries = 0;
     for (const stream of streams) {
@@ -111,7 +112,7 @@ export class Sweeper {
       this.reportDeath(instance, entries);
     }
     if (await this.retire(streams, lease, instance)) {
-      await forgetInstance(namespace.commands.client, { instances, lease }, instance);
+      await forgetInstance(shard.commands.client, { instances, lease }, instance);
     }
   }
 
@@ -126,20 +127,20 @@ export class Sweeper {
 
   /** Also those that only instances of another version read. */
   private async streamsOf(service: string): Promise<string[]> {
-    const { commands, keys } = this.deps.namespace;
+    const { commands, keys } = this.deps.shard;
     const prefix = `${service} `;
     const subscribed = (await commands.client.hkeys(keys.subscriptions))
       .filter((field) => field.startsWith(prefix))
       .map((field) => keys.topic(field.slice(prefix.length)));
-    return [...new Set([...this.deps.streams, ...subscribed])];
+    return [...new Set([...this.deps.streams.all, ...subscribed])];
   }
 
   private async orphan(
     keys: { stream: string; lease: string; instances: string },
     instance: string,
   ): Promise<number | undefined> {
-    const { namespace, reporter, aloneFrom } = this.deps;
-    const { client } = namespace.commands;
+    const { shard, reporter, aloneFrom } = this.deps;
+    const { client } = shard.commands;
     const { service } = reporter.instance;
     const moved = await whereGroupIs(async () => ({
       count: await orphan(client, keys, service, instance, aloneFrom, 'died'),
@@ -148,8 +149,8 @@ export class Sweeper {
   }
 
   private async retire(streams: readonly string[], lease: string, instance: string): Promise<boolean> {
-    const { namespace, reporter } = this.deps;
-    const { client } = namespace.commands;
+    const { shard, reporter } = this.deps;
+    const { client } = shard.commands;
     let isGone = true;
     for (const stream of streams) {
       const { service } = reporter.instance;
@@ -163,10 +164,10 @@ export class Sweeper {
 
   /** Others need to know, too: this instance may be full. What they are not told, they find when they sweep. */
   private async tellOf(stream: string): Promise<void> {
-    const { namespace, reporter, onOrphans } = this.deps;
+    const { shard, reporter, onOrphans } = this.deps;
     onOrphans(stream);
     try {
-      await announceOrphans(namespace, reporter.instance.service, stream);
+      await announceOrphans(shard, reporter.instance.service, stream);
     } catch (error) {
       reporter.warnings.report('Sweep', `Orphans could not be announced: ${messageOf(error)}`);
     }

@@ -1,37 +1,18 @@
-import type { Deserializer } from '@nestjs/microservices';
 import { ConnectError, ConnectionClosedError } from '../errors.js';
-import type { ResolvedServerOptions } from '../options.js';
 import type { BlockingReader } from '../redis/blocking-reader.js';
 import type { Log } from '../redis/log.js';
-import type { NamespaceConnection } from '../redis/namespace-connection.js';
+import type { Namespace } from '../redis/namespace.js';
 import { messageOf } from '../redis/redis-errors.js';
+import { shardOf } from '../redis/sharding.js';
+import type { Shard } from '../redis/shard.js';
 import { settledWithin } from '../util/time.js';
-import { CallerWatch } from './caller-watch.js';
-import { Cancellations } from './cancellations.js';
-import { Claims } from './claims.js';
-import type { Instance } from './context.js';
 import { ControlReader } from './control-reader.js';
-import { DeadLetterWriter } from './dead-letter-writer.js';
-import type { Delivery } from './delivery.js';
-import { Dispatcher } from './dispatcher.js';
-import { orphanedStreams } from './control-stream.js';
-import { handOver } from './handover.js';
-import type { Handlers } from './handlers.js';
-import { Holdings } from './holdings.js';
+import type { Lanes } from './dispatcher.js';
 import { Intake } from './intake.js';
-import { Inventory } from './inventory.js';
-import { Lease } from './lease.js';
+import { Lane } from './lane.js';
 import { LoneRunner } from './lone-runner.js';
-import { Orphans } from './orphans.js';
-import { Patrol } from './patrol.js';
-import type { WithHooks } from './pipeline.js';
-import { ReplyWriter } from './reply-writer.js';
 import { Reporter } from './reporter.js';
-import { GroupKeeper } from './retention/group-keeper.js';
-import { Retention } from './retention/retention.js';
-import { RetryQueue } from './retry-queue.js';
-import { Settlement } from './settlement.js';
-import { Sweeper } from './sweeper.js';
+import { ShardWorker, type InstanceParts } from './shard-worker.js';
 
 /** How long `stop()` waits, after the handlers, for Redis to confirm their replies, and to take what is handed over. */
 const FLUSH_WITHIN_MS = 2_000;
@@ -39,164 +20,67 @@ const FLUSH_WITHIN_MS = 2_000;
 /** How many messages a log line names. */
 const MAX_NAMED = 5;
 
-/** From this delivery on an entry runs alone: two instances have died with it, and perhaps of it. */
-const ALONE_FROM = 3;
-
 /** What a worker is made from. */
-export interface WorkerDeps {
-  namespace: NamespaceConnection;
-  options: ResolvedServerOptions;
-  handlers: Handlers;
-  instance: Instance & { random: string };
+export interface WorkerDeps extends Omit<InstanceParts, 'reporter' | 'lanes' | 'loneRunner'> {
+  namespace: Namespace;
   log: Log;
-  deserializer: Deserializer;
-  normalize: (pattern: string) => string;
-  hooks: () => WithHooks | undefined;
 }
 
 /**
- * One instance of a service, from its registration to its end: its lease, its readers, and what they feed. Inbox and
- * topics are read apart, each on a connection of its own, since every stream named in an XREADGROUP costs Redis time,
- * and event patterns must not tax requests.
+ * One instance of a service, from its registration to its end: what it does in each shard, the lanes in which messages
+ * of all shards are handled, and what reads the shards.
  */
 export class Worker {
-  private readonly inbox: string;
-  private readonly topics: string[];
-  private readonly streams: readonly string[];
   private readonly reporter: Reporter;
-  private readonly groups: GroupKeeper;
-  private readonly retention: Retention;
-  private readonly lease: Lease;
-  private readonly holdings = new Holdings<Delivery>();
-  private readonly settlement: Settlement;
-  private readonly replies: ReplyWriter;
-  private readonly retries: RetryQueue;
-  private readonly deadLetters: DeadLetterWriter;
-  private readonly cancellations = new Cancellations();
-  private readonly dispatcher: Dispatcher;
-  private readonly claims: Claims;
-  private readonly inventory: Inventory;
-  private readonly orphans: Orphans;
-  private readonly sweeper: Sweeper;
-  private readonly control: ControlReader;
-  private readonly intake: Intake;
-  private readonly patrol: Patrol;
+  private readonly lanes: Lanes;
+  private readonly loneRunner: LoneRunner;
+  private readonly shards: readonly ShardWorker[];
+  private readonly intakes: readonly Intake[];
+  private readonly controls: readonly ControlReader[];
   private readonly readers: readonly BlockingReader[];
 
   constructor(private readonly deps: WorkerDeps) {
     const { namespace, instance, handlers, log, options } = deps;
-    const { service } = instance;
-    this.inbox = namespace.keys.inbox(service);
-    this.topics = handlers.eventRoutes.map((route) => namespace.keys.topic(route));
-    this.streams = [this.inbox, ...this.topics];
     this.reporter = new Reporter(namespace.hooks, instance, log);
-    const { holdings, reporter, cancellations } = this;
-    this.groups = new GroupKeeper(namespace, reporter);
-    this.retention = new Retention({
-      namespace,
-      reporter,
-      patterns: handlers.eventRoutes,
-      forgetAfter: options.forgetAfter,
-    });
-    const settled = (stream: string): void => this.retention.settled(stream);
-    this.lease = new Lease({
-      namespace,
-      instance,
-      ttl: options.lease,
-      log,
-      verify: (awayFor) => this.verify(awayFor),
-      onHeld: () => {
-        this.goOn();
-        this.patrol.goOn();
-      },
-    });
-    const right = this.lease;
-    this.settlement = new Settlement(namespace, service, holdings, right, log, settled);
-    this.replies = new ReplyWriter(namespace, right, log);
-    this.deadLetters = new DeadLetterWriter(
-      namespace,
-      options.deadLetters,
-      holdings,
-      right,
-      reporter,
-      settled,
-    );
-    this.retries = new RetryQueue({
-      namespace,
-      holdings,
-      right,
-      reporter,
-      limit: options.maxWaitingRetries,
-      room: () => this.dispatcher.eventLane.free,
-      start: (move, history) => this.claims.start(move, history),
-    });
-    const { settlement, replies, deadLetters, retries } = this;
-    this.dispatcher = new Dispatcher({
-      ...deps,
-      holdings,
-      settlement,
-      replies,
-      retries,
-      deadLetters,
-      cancellations,
-      reporter,
-      onRoom: () => this.onRoom(),
-    });
-    const { dispatcher } = this;
-    this.claims = new Claims(namespace, instance, right, dispatcher);
-    const { claims } = this;
-    this.inventory = new Inventory({ namespace, holdings, claims, retries, reporter });
-    const shared = { namespace, lease: this.lease, reporter, streams: this.streams };
-    const loneRunner = new LoneRunner({
-      namespace,
-      claims,
-      dispatcher,
+    const { reporter } = this;
+    const onRoom = (): void => this.onRoom();
+    this.lanes = {
+      requests: new Lane(options.concurrency, onRoom),
+      events: new Lane(options.eventConcurrency, onRoom),
+    };
+    this.loneRunner = new LoneRunner({
       reporter,
       ttl: options.lease,
       quiesce: (withinMs) => this.quiesce(withinMs),
       resume: () => this.resume(),
-      onFree: () => this.orphans.take(),
+      onFree: onRoom,
     });
-    this.orphans = new Orphans({ ...shared, claims, dispatcher, retries, loneRunner });
-    this.sweeper = new Sweeper({
-      ...shared,
-      aloneFrom: Math.min(ALONE_FROM, options.retry.maxDeliveries + 1),
-      onOrphans: (stream) => this.orphans.notice(stream),
-      onDeath: () => {
-        this.retention.settledByOthers();
-        this.settlement.removeLeftBehind();
-      },
-    });
-    this.control = new ControlReader(namespace, reporter, {
-      cancelled: (requestId) => {
-        cancellations.add(requestId);
-        dispatcher.requests.cancel(requestId);
-      },
-      orphaned: (stream) => this.orphans.notice(stream),
-    });
-    this.patrol = new Patrol({
-      inventory: this.inventory,
-      claims,
-      callers: new CallerWatch(namespace, () => dispatcher.requests.executions),
-      right,
-      reporter,
-      streams: this.streams,
-      intake: () => this.intake,
-    });
-    this.intake = new Intake({
-      namespace,
-      instance,
-      right,
-      dispatcher,
-      retries,
-      log,
-      inbox: this.inbox,
-      topics: this.topics,
-      onConnected: (streams) => this.patrol.watch(streams),
-      onDoubtful: (batches) => void this.patrol.recheck(batches),
-      ensureGroups: (streams) => this.makeGroupsAgain(streams),
-    });
-    this.readers = [...this.intake.readers, this.control.reader];
+    const { lanes, loneRunner } = this;
+    const count = namespace.shards.length;
+    const workers = new Map<Shard, ShardWorker>();
+    for (const shard of namespace.shards) {
+      const worker: ShardWorker = new ShardWorker({
+        ...deps,
+        shard,
+        reporter,
+        lanes,
+        loneRunner,
+        eventRoutes: handlers.eventRoutes.filter((route) => shardOf(route, count) === shard.index),
+        maxWaitingRetries: Math.ceil(options.maxWaitingRetries / count),
+        readingFor: (stream) => intakeOf.get(worker)?.readingFor(stream),
+        onHeld: onRoom,
+        onTopics: () => intakeOf.get(worker)?.onTopics(),
+      });
+      workers.set(shard, worker);
+    }
+    this.shards = [...workers.values()];
+    const groups = namespace.readableTogether.map((shards) => shards.map((shard) => workers.get(shard)!));
+    this.intakes = groups.map(
+      (some) => new Intake({ instance, lanes, log, workers: some, mayGetTopics: handlers.mayGetTopics }),
+    );
+    const intakeOf = new Map(this.intakes.flatMap((intake, i) => groups[i]!.map((one) => [one, intake])));
+    this.controls = groups.map((some) => new ControlReader(some.map(controlSide), reporter));
+    this.readers = [...this.takingReaders, ...this.controls.map(({ reader }) => reader)];
   }
 
   /** The id of this instance, and its consumer's name. */
@@ -206,27 +90,14 @@ export class Worker {
 
   /** Resolves when the first reads have been written. */
   async start(): Promise<void> {
-    const { namespace, options, instance } = this.deps;
-    // Left behind by all instances of the service, perhaps, while nobody was there to take them.
-    let orphaned: string[] = [];
-    namespace.commands.on('ready', this.onReady).on('lost', this.onLost);
-    namespace.onForgotten(this.onForgotten);
-    await namespace.settingUp(async () => {
-      // Before the first read, so that whatever this instance is given can be found when it dies.
-      await this.lease.start();
-      // Before the groups are made, so that nobody trims what they are to begin with.
-      await this.retention.start();
-      await this.groups.ensure(this.streams);
-      await this.control.begin();
-      orphaned = await orphanedStreams(namespace, instance.service);
-    });
+    const { connectTimeout } = this.deps.options;
+    await Promise.all(this.controls.map((control) => control.begin()));
+    await Promise.all(this.shards.map((shard) => shard.register()));
     const reading = Promise.all(this.readers.map((reader) => reader.start()));
-    if (!(await settledWithin(reading, options.connectTimeout))) {
-      throw new ConnectError(`The connections for reading did not open within ${options.connectTimeout} ms.`);
+    if (!(await settledWithin(reading, connectTimeout))) {
+      throw new ConnectError(`The connections for reading did not open within ${connectTimeout} ms.`);
     }
-    this.sweeper.start();
-    this.settlement.removeLeftBehind();
-    orphaned.forEach((stream) => this.orphans.notice(stream));
+    this.shards.forEach((shard) => shard.begin());
   }
 
   /**
@@ -234,49 +105,43 @@ export class Worker {
    * confirm the rest, and hands over what is left. Everything is bounded, with a dead Redis too.
    */
   async stop(handlersWithin: number): Promise<void> {
-    const { namespace } = this.deps;
+    const { shards } = this;
     try {
-      const orphansTaken = this.orphans.close();
-      this.retries.hold();
-      await Promise.all([
-        this.sweeper.close(),
-        ...this.intake.readers.map((reader) => reader.stop(namespace.commands)),
-      ]);
-      await this.waitForHandlers(orphansTaken, handlersWithin);
-      // Until now it may have brought cancellations. A read of it that is abandoned takes nothing from anybody.
-      this.control.reader.close();
-      this.retries.close();
-      this.dispatcher.revokeRunning(
-        new ConnectionClosedError('The server is closing and has waited for its handlers long enough.'),
+      const alone = this.loneRunner.close();
+      const held = Promise.all(shards.map((shard) => shard.hold()));
+      await Promise.all(this.intakes.map((intake) => intake.stop()));
+      await this.waitForHandlers(Promise.all([held, alone]), handlersWithin);
+      // Until now they may have brought cancellations.
+      this.controls.forEach((control) => control.close());
+      const reason = new ConnectionClosedError(
+        'The server is closing and has waited for its handlers long enough.',
       );
-      this.deadLetters.close();
-      if (namespace.commands.isReady) {
-        await settledWithin(this.flush(), FLUSH_WITHIN_MS);
-      }
+      this.lanes.requests.clear();
+      this.lanes.events.clear();
+      shards.forEach((shard) => shard.revoke(reason));
+      const reachable = shards.filter(({ shard }) => shard.commands.isReady);
+      await settledWithin(Promise.all(reachable.map((shard) => shard.flush())), FLUSH_WITHIN_MS);
     } finally {
-      await this.retention.stop();
-      this.replies.close();
-      this.settlement.close();
-      this.lease.stop();
-      namespace.commands.off('ready', this.onReady).off('lost', this.onLost);
-      namespace.offForgotten(this.onForgotten);
-      this.patrol.close();
+      await Promise.all(shards.map((shard) => shard.end()));
     }
-    if (namespace.commands.isReady) {
-      await settledWithin(this.handOver(), FLUSH_WITHIN_MS);
-    }
+    await settledWithin(this.handOver(), FLUSH_WITHIN_MS);
     this.reporter.close();
   }
 
-  private async waitForHandlers(orphansTaken: Promise<void>, withinMs: number): Promise<void> {
+  /** Those that bring messages. */
+  private get takingReaders(): BlockingReader[] {
+    return this.intakes.flatMap(({ readers }) => readers);
+  }
+
+  private async waitForHandlers(taken: Promise<unknown>, withinMs: number): Promise<void> {
     const { log } = this.deps;
-    const running = this.dispatcher.describeRunning().length;
+    const running = this.describeRunning().length;
     if (running > 0) {
       log.log(`Closing: waiting up to ${withinMs} ms for ${running} messages that are being handled`);
     }
-    const idle = orphansTaken.then(() => this.dispatcher.whenIdle());
+    const idle = taken.then(() => this.whenIdle());
     if (!(await settledWithin(idle, withinMs))) {
-      const left = this.dispatcher.describeRunning();
+      const left = this.describeRunning();
       log.warn(
         `Closing: ${left.length} messages were still being handled after ${withinMs} ms and are handed over: ` +
           `${left.slice(0, MAX_NAMED).join(', ')}${left.length > MAX_NAMED ? ', …' : ''}. ` +
@@ -285,56 +150,50 @@ export class Worker {
     }
   }
 
-  private async flush(signal?: AbortSignal): Promise<void> {
-    if (!signal?.aborted) {
-      await this.replies.drain();
-      await this.settlement.drain(signal);
-    }
+  private describeRunning(): string[] {
+    return this.shards.flatMap(({ dispatcher }) => dispatcher.describeRunning());
   }
 
   private async handOver(): Promise<void> {
     const mayBeGivenMore = this.readers.some((reader) => reader.mayBlockUnseen);
-    try {
-      await handOver(this.deps.namespace, this.deps.instance, this.streams, mayBeGivenMore);
-    } catch (error) {
-      this.deps.log.warn(
-        `What was not settled could not be handed over (${messageOf(error)}); others take it over when the lease has run out`,
-      );
+    await Promise.all(
+      this.shards.map((shard) =>
+        shard
+          .handOver(mayBeGivenMore)
+          .catch((error: unknown) =>
+            this.deps.log.warn(
+              `What was not settled could not be handed over (${messageOf(error)}); others take it over when the lease has run out`,
+            ),
+          ),
+      ),
+    );
+  }
+
+  /** Resolves when nothing runs or waits to run. */
+  private async whenIdle(): Promise<void> {
+    const { requests, events } = this.lanes;
+    while (!requests.isIdle || !events.isIdle) {
+      await Promise.all([requests.whenIdle(), events.whenIdle()]);
     }
   }
 
-  /** What took the groups away may have taken the subscriptions, too. */
-  private async makeGroupsAgain(streams: readonly string[]): Promise<void> {
-    await this.retention.renew();
-    await this.groups.ensure(streams);
-  }
-
-  /** A slot is free, or more: what waits has its turn before what is read. */
+  /** A slot is free, or more. */
   private onRoom(): void {
-    this.retries.startDue();
-    this.orphans.take();
-  }
-
-  private async verify(awayFor: number): Promise<void> {
-    await this.inventory.giveUpLost(awayFor);
-    this.dispatcher.requestLane.dropLost();
-    this.dispatcher.eventLane.dropLost();
-  }
-
-  private goOn(): void {
-    this.replies.resume();
-    this.settlement.resume();
-    this.onRoom();
+    for (const shard of this.shards) {
+      shard.onRoom();
+    }
   }
 
   /** Stops starting and reading anything; resolves to whether all that was taken is settled within the time. */
   private async quiesce(withinMs: number): Promise<boolean> {
-    this.intake.pause();
-    this.dispatcher.requestLane.pause();
-    this.dispatcher.eventLane.pause();
+    this.intakes.forEach((intake) => intake.pause());
+    this.lanes.requests.pause();
+    this.lanes.events.pause();
     const givenUp = new AbortController();
     try {
-      const quiet = this.dispatcher.whenIdle().then(() => this.flush(givenUp.signal));
+      const quiet = this.whenIdle().then(() =>
+        Promise.all(this.shards.map((shard) => shard.flush(givenUp.signal))),
+      );
       return await settledWithin(quiet, withinMs);
     } finally {
       givenUp.abort();
@@ -342,22 +201,24 @@ export class Worker {
   }
 
   private resume(): void {
-    this.intake.resume();
-    this.dispatcher.requestLane.resume();
-    this.dispatcher.eventLane.resume();
+    this.intakes.forEach((intake) => intake.resume());
+    this.lanes.requests.resume();
+    this.lanes.events.resume();
     this.onRoom();
   }
+}
 
-  private readonly onReady = (): void => {
-    this.lease.restore();
-    this.goOn();
-    this.patrol.lookAgain();
-  };
-
-  private readonly onLost = (): void => this.lease.unsettle();
-
-  private readonly onForgotten = (): void => {
-    this.control.beginAgain();
-    this.lease.restore();
+/** What a shard is told by its control stream. */
+function controlSide(worker: ShardWorker): ConstructorParameters<typeof ControlReader>[0][number] {
+  const { shard, cancellations, dispatcher } = worker;
+  return {
+    shard,
+    listener: {
+      cancelled: (requestId) => {
+        cancellations.add(requestId);
+        dispatcher.requests.cancel(requestId);
+      },
+      orphaned: (stream) => worker.noticeOrphans(stream),
+    },
   };
 }

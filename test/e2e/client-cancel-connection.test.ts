@@ -61,9 +61,9 @@ function next(client: RedisStreamsClient, event: 'ready' | 'reconnecting'): Prom
 function keptBy(client: RedisStreamsClient): { inDoubt: number; waiting: number } {
   const { cancellations } = (
     client as unknown as {
-      session: { cancellations: { inDoubt: Set<unknown>; waiting: unknown[] } };
+      session: { publishers: [{ cancellations: { inDoubt: Set<unknown>; waiting: unknown[] } }] };
     }
-  ).session;
+  ).session.publishers[0];
   return { inDoubt: cancellations.inDoubt.size, waiting: cancellations.waiting.length };
 }
 

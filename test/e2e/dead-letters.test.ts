@@ -411,7 +411,7 @@ describe('what it cannot be given', () => {
 
   test('options that it does not know', () => {
     expect(() => new RedisStreamsDeadLetters({ codec: 1 } as RedisStreamsDeadLettersOptions)).toThrow(
-      "RedisStreamsDeadLetters has no option 'codec'. Its options are: connection, namespace, connectTimeout, service.",
+      "RedisStreamsDeadLetters has no option 'codec'. Its options are: connection, namespace, shards, connectTimeout, service.",
     );
     expect(() => new RedisStreamsDeadLetters({ namespace: 'a b' })).toThrow(ConfigurationError);
   });

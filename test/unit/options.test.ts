@@ -46,6 +46,7 @@ function ownersOf(option: string): string[] {
 const connectionDefaults = {
   connection: undefined,
   namespace: 'nest',
+  shards: 1,
   connectTimeout: 10_000,
   codec: JSON_CODEC,
   maxPayloadBytes: 8 * 1024 * 1024,

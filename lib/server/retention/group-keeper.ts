@@ -1,5 +1,5 @@
 import { ensureGroup } from '../../redis/groups.js';
-import type { NamespaceConnection } from '../../redis/namespace-connection.js';
+import type { Shard } from '../../redis/shard.js';
 import type { Reporter } from '../reporter.js';
 
 /** Makes the consumer groups of a service, and makes them again when they are gone; that is reported. */
@@ -7,7 +7,7 @@ export class GroupKeeper {
   private readonly known = new Set<string>();
 
   constructor(
-    private readonly namespace: NamespaceConnection,
+    private readonly shard: Shard,
     private readonly reporter: Reporter,
   ) {}
 
@@ -17,7 +17,7 @@ export class GroupKeeper {
   }
 
   private async ensureOne(stream: string): Promise<void> {
-    const { commands, keys } = this.namespace;
+    const { commands, keys } = this.shard;
     const { hooks, instance, warnings } = this.reporter;
     const group = instance.service;
     const made = await ensureGroup(commands, keys, stream, group);

@@ -1,4 +1,4 @@
-import type { NamespaceConnection } from '../../redis/namespace-connection.js';
+import type { Shard } from '../../redis/shard.js';
 import { isNoPermission, messageOf } from '../../redis/redis-errors.js';
 import type { Subscription } from '../../redis/replies.js';
 import { dropTopic } from '../../redis/scripts/drop-topic.js';
@@ -24,7 +24,7 @@ const MAX_NAMED = 5;
 
 /** What a janitor is made from. */
 export interface JanitorOptions {
-  namespace: NamespaceConnection;
+  shard: Shard;
   subscriptions: Subscriptions;
   subscribers: Subscribers;
   forgetAfter: number;
@@ -68,7 +68,7 @@ export class Janitor {
   }
 
   private async goRound(): Promise<void> {
-    if (!this.options.namespace.commands.isReady || this.options.namespace.mismatch) {
+    if (!this.options.shard.commands.isReady || this.options.shard.mismatch) {
       return;
     }
     try {
@@ -92,10 +92,10 @@ export class Janitor {
    * before we could write ourselves, and not without the time to do the same.
    */
   private async forgetUnwanted(): Promise<void> {
-    const { namespace, subscriptions, subscribers, forgetAfter } = this.options;
+    const { shard, subscriptions, subscribers, forgetAfter } = this.options;
     await subscriptions.renew();
     await subscribers.look();
-    const unwanted = subscribers.unwanted(namespace.clock.now(), forgetAfter);
+    const unwanted = subscribers.unwanted(shard.clock.now(), forgetAfter);
     if (unwanted.length === 0) {
       return;
     }
@@ -103,7 +103,7 @@ export class Janitor {
     if (this.stopping.signal.aborted) {
       return;
     }
-    const { commands, keys } = namespace;
+    const { commands, keys } = shard;
     const forgotten = await forgetSubscriptions(commands.client, keys, unwanted);
     subscribers.removed(forgotten);
     this.tell(forgotten);
@@ -129,14 +129,14 @@ export class Janitor {
     if (!this.mayDropTopics) {
       return;
     }
-    const { namespace } = this.options;
+    const { shard } = this.options;
     const { log } = this.options.reporter;
     const missing = new Set<string>();
     const dropped: string[] = [];
     let cursor = '0';
     try {
       do {
-        const { commands, keys } = namespace;
+        const { commands, keys } = shard;
         const [next, patterns] = await commands.client.sscan(keys.topics, cursor, 'COUNT', TOPICS_PER_LOOK);
         cursor = next;
         await this.dropSome(patterns, missing, dropped);
@@ -163,11 +163,11 @@ export class Janitor {
     missing: Set<string>,
     dropped: string[],
   ): Promise<void> {
-    const { namespace, subscribers, forgetAfter } = this.options;
+    const { shard, subscribers, forgetAfter } = this.options;
     const { version = '' } = subscribers;
     const dropOne = async (pattern: string): Promise<void> => {
       const wasMissing = this.missing.has(pattern);
-      const { commands, keys } = namespace;
+      const { commands, keys } = shard;
       const outcome = await dropTopic(commands.client, keys, version, pattern, forgetAfter, wasMissing);
       if (outcome === 'missing') {
         missing.add(pattern);

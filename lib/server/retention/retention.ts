@@ -1,7 +1,8 @@
-import type { NamespaceConnection } from '../../redis/namespace-connection.js';
+import type { Shard } from '../../redis/shard.js';
 import { messageOf } from '../../redis/redis-errors.js';
 import { settledWithin } from '../../util/time.js';
 import type { Reporter } from '../reporter.js';
+import type { Streams } from '../streams.js';
 import { Janitor } from './janitor.js';
 import { Subscribers } from './subscribers.js';
 import { Subscriptions } from './subscriptions.js';
@@ -12,10 +13,12 @@ const LAST_TRIM_WITHIN_MS = 1_000;
 
 /** What retention is made from. */
 export interface RetentionOptions {
-  namespace: NamespaceConnection;
+  shard: Shard;
   reporter: Reporter;
-  /** All event patterns of the service. */
+  /** All event patterns of the service in this shard. */
   patterns: readonly string[];
+  /** What this instance reads. */
+  streams: Streams;
   /** Milliseconds after which a service that was not seen does not hold back events any more. */
   forgetAfter: number;
 }
@@ -29,17 +32,15 @@ export class Retention {
   private readonly subscriptions: Subscriptions;
   private readonly trimmer: TopicTrimmer;
   private readonly janitor: Janitor;
-  private readonly patternOf: ReadonlyMap<string, string>;
 
   constructor(private readonly options: RetentionOptions) {
-    const { namespace, reporter, patterns } = options;
+    const { shard, reporter } = options;
     const { service } = reporter.instance;
-    this.patternOf = new Map(patterns.map((pattern) => [namespace.keys.topic(pattern), pattern]));
-    const subscribers = new Subscribers(namespace);
+    const subscribers = new Subscribers(shard);
     this.subscriptions = new Subscriptions({ ...options, service, onFailure: this.onRenewalFailure });
     const { subscriptions } = this;
     this.trimmer = new TopicTrimmer({
-      namespace,
+      shard,
       service,
       subscriptions,
       subscribers,
@@ -59,10 +60,10 @@ export class Retention {
 
   /** Writes the subscriptions, and begins to look after the topics. */
   async start(): Promise<void> {
-    const { namespace } = this.options;
+    const { shard } = this.options;
     await this.subscriptions.start();
-    namespace.commands.on('ready', this.onReady);
-    namespace.onForgotten(this.onForgotten);
+    shard.commands.on('ready', this.onReady);
+    shard.onForgotten(this.onForgotten);
     this.janitor.start();
     this.settledByOthers();
   }
@@ -72,7 +73,7 @@ export class Retention {
    * streams that are no topics are passed over.
    */
   settled(stream: string): void {
-    const pattern = this.patternOf.get(stream);
+    const pattern = this.options.streams.patternOf(stream);
     if (pattern !== undefined) {
       this.trimmer.touch(pattern);
     }
@@ -80,8 +81,8 @@ export class Retention {
 
   /** Somebody may have settled the last of any topic and not have trimmed it: an instance that died. */
   settledByOthers(): void {
-    for (const pattern of this.patternOf.values()) {
-      this.trimmer.touch(pattern);
+    for (const topic of this.options.streams.topics) {
+      this.settled(topic);
     }
   }
 
@@ -92,12 +93,12 @@ export class Retention {
 
   /** Trims a last time. The service stays subscribed. */
   async stop(): Promise<void> {
-    const { namespace } = this.options;
-    namespace.commands.off('ready', this.onReady);
-    namespace.offForgotten(this.onForgotten);
+    const { shard } = this.options;
+    shard.commands.off('ready', this.onReady);
+    shard.offForgotten(this.onForgotten);
     this.subscriptions.stop();
     const lastWork = Promise.all([this.janitor.stop(), this.trimmer.trimNow()]);
-    if (namespace.commands.isReady) {
+    if (shard.commands.isReady) {
       await settledWithin(lastWork, LAST_TRIM_WITHIN_MS);
     }
     this.trimmer.close();

@@ -1,4 +1,4 @@
-import type { NamespaceConnection } from '../../redis/namespace-connection.js';
+import type { Shard } from '../../redis/shard.js';
 import { parseSubscriptions, type Subscription } from '../../redis/replies.js';
 import { RENEW_EVERY_MS } from './subscriptions.js';
 
@@ -29,7 +29,7 @@ export class Subscribers {
   /** Subscriptions that vanished, by field, and until when (`performance.now()`) they count. */
   private readonly vanished = new Map<string, { subscription: Subscription; until: number }>();
 
-  constructor(private readonly namespace: NamespaceConnection) {}
+  constructor(private readonly shard: Shard) {}
 
   /** The version of the last look; `''` where the hash was empty, `undefined` before the first one. */
   get version(): string | undefined {
@@ -96,7 +96,7 @@ export class Subscribers {
   }
 
   private async read(): Promise<void> {
-    const { commands, keys } = this.namespace;
+    const { commands, keys } = this.shard;
     const reply = await commands.client.hgetall(keys.subscriptions);
     const all = parseSubscriptions(reply);
     const before = this.all;

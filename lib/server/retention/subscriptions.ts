@@ -1,4 +1,4 @@
-import type { NamespaceConnection } from '../../redis/namespace-connection.js';
+import type { Shard } from '../../redis/shard.js';
 import { subscribe } from '../../redis/scripts/subscribe.js';
 
 /** How often it is written anew that the subscriptions are alive. */
@@ -9,7 +9,7 @@ const RENEWALS_BEFORE_FORGOTTEN = 3;
 
 /** What subscriptions are made from. */
 export interface SubscriptionsOptions {
-  namespace: NamespaceConnection;
+  shard: Shard;
   service: string;
   /** All event patterns of the service. */
   patterns: readonly string[];
@@ -44,15 +44,9 @@ export class Subscriptions {
 
   /** Writes them now. Rejects when Redis does not confirm it. */
   async renew(): Promise<void> {
-    const { namespace, service, patterns, forgetAfter } = this.options;
+    const { shard, service, patterns, forgetAfter } = this.options;
     if (!this.isEmpty) {
-      await subscribe(
-        namespace.commands.client,
-        namespace.keys.subscriptions,
-        service,
-        patterns,
-        forgetAfter,
-      );
+      await subscribe(shard.commands.client, shard.keys.subscriptions, service, patterns, forgetAfter);
     }
   }
 
@@ -63,7 +57,7 @@ export class Subscriptions {
   }
 
   private readonly onTimer = (): void => {
-    if (this.options.namespace.commands.isReady) {
+    if (this.options.shard.commands.isReady) {
       this.renew().catch(this.options.onFailure);
     }
   };

@@ -1,4 +1,4 @@
-import type { NamespaceConnection } from '../../redis/namespace-connection.js';
+import type { Shard } from '../../redis/shard.js';
 import { trimTopic } from '../../redis/scripts/trim-topic.js';
 import { Backoff } from '../../util/time.js';
 import type { Subscribers } from './subscribers.js';
@@ -15,7 +15,7 @@ const MAX_LOOKS = 3;
 
 /** What a trimmer is made from. */
 export interface TopicTrimmerOptions {
-  namespace: NamespaceConnection;
+  shard: Shard;
   service: string;
   subscriptions: Subscriptions;
   subscribers: Subscribers;
@@ -69,7 +69,7 @@ export class TopicTrimmer {
   }
 
   private schedule(delay: number): void {
-    const { isReady } = this.options.namespace.commands;
+    const { isReady } = this.options.shard.commands;
     if (isReady && !this.isClosed && !this.trimming && this.touched.size > 0) {
       this.timer ??= setTimeout(() => {
         this.timer = undefined;
@@ -109,8 +109,8 @@ export class TopicTrimmer {
   }
 
   private async trim(pattern: string): Promise<void> {
-    const { namespace, subscribers } = this.options;
-    const topic = namespace.keys.topic(pattern);
+    const { shard, subscribers } = this.options;
+    const topic = shard.keys.topic(pattern);
     let looks = 0;
     while (!this.isClosed) {
       const { version } = subscribers;
@@ -118,7 +118,7 @@ export class TopicTrimmer {
       const outcome =
         version === undefined
           ? 'stale'
-          : await trimTopic(namespace.commands.client, namespace.keys, topic, version, services);
+          : await trimTopic(shard.commands.client, shard.keys, topic, version, services);
       if (outcome === 'done' || outcome === 'kept') {
         return;
       }

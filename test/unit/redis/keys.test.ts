@@ -38,15 +38,18 @@ test('what is read together lies in one slot, whatever a pattern looks like', ()
     keys.sweep('s'),
     keys.control('s'),
   ];
-  const shared = [keys.dead('s'), keys.subscriptions, keys.floors, keys.cancelled];
+  const shared = [
+    keys.layout,
+    keys.topics,
+    keys.announce,
+    keys.dead('s'),
+    keys.subscriptions,
+    keys.floors,
+    keys.cancelled,
+  ];
   const all = [...own, ...shared, ...patterns.map((pattern) => keys.topic(pattern))];
   expect(new Set(all.map(tagOf))).toEqual(new Set(['shop:3']));
   expect(new Set(all).size).toBe(all.length);
-});
-
-test('what belongs to the namespace as a whole lies in shard 0', () => {
-  const keys = new Keys('shop', 3);
-  expect([keys.layout, keys.topics, keys.announce].map(tagOf)).toEqual(['shop:0', 'shop:0', 'shop:0']);
 });
 
 test('the reply streams of clients spread over all slots: nothing ties them together', () => {

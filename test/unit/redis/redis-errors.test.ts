@@ -19,11 +19,21 @@ function answered(message: string): Error {
 describe('what is known after a failure', () => {
   test.each([
     ['OOM', answered('OOM command not allowed when used memory > maxmemory.')],
-    ['READONLY', answered("READONLY You can't write against a read only replica.")],
     ['no word at all', answered('')],
     ['an error that looks like one of the connection', answered("Stream isn't writeable")],
   ])('Redis answered: %s', (_, error) => {
     expect(commandFailure(error)).toBe('refused');
+  });
+
+  test.each([
+    "READONLY You can't write against a read only replica.",
+    'MOVED 3999 127.0.0.1:6381',
+    'ASK 3999 127.0.0.1:6381',
+    'TRYAGAIN Multiple keys request during rehashing of slot',
+    'CLUSTERDOWN The cluster is down',
+    "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write against a read only replica.",
+  ])('it came to the wrong node, or too early: %s', (message) => {
+    expect(commandFailure(answered(message))).toBe('unsent');
   });
 
   test('ioredis did not write it', () => {

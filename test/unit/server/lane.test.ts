@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { openDelivery, type Delivery } from '../../../lib/server/delivery.js';
-import { Lane } from '../../../lib/server/lane.js';
+import { Lane, type Start } from '../../../lib/server/lane.js';
 
 function delivery(id: string): Delivery {
   return openDelivery('topic', id, [Buffer.from('pattern'), Buffer.from('p')], false);
@@ -10,20 +10,17 @@ function delivery(id: string): Delivery {
 function lane(limit: number) {
   const started: string[] = [];
   const freeAtRoom: number[] = [];
-  const created: Lane = new Lane(
-    limit,
-    ({ id }, itself) => {
-      expect(itself).toBe(created);
-      started.push(id);
-    },
-    () => freeAtRoom.push(created.free),
-  );
-  return { lane: created, started, freeAtRoom };
+  const created = new Lane(limit, () => freeAtRoom.push(created.free));
+  const start: Start = ({ id }, itself) => {
+    expect(itself).toBe(created);
+    started.push(id);
+  };
+  return { lane: created, started, freeAtRoom, push: (one: Delivery): void => created.push(one, start) };
 }
 
 test('what there is a slot for starts at once, the rest in its order', () => {
-  const { lane: own, started } = lane(2);
-  ['1', '2', '3', '4'].forEach((id) => own.push(delivery(id)));
+  const { lane: own, started, push } = lane(2);
+  ['1', '2', '3', '4'].forEach((id) => push(delivery(id)));
   expect(started).toEqual(['1', '2']);
   expect(own.free).toBe(0);
   own.release();
@@ -33,9 +30,9 @@ test('what there is a slot for starts at once, the rest in its order', () => {
 });
 
 test('there is room only when nothing waits for it', () => {
-  const { lane: own, freeAtRoom } = lane(1);
-  own.push(delivery('1'));
-  own.push(delivery('2'));
+  const { lane: own, freeAtRoom, push } = lane(1);
+  push(delivery('1'));
+  push(delivery('2'));
   own.release();
   expect(freeAtRoom).toEqual([]);
   own.release();
@@ -43,9 +40,9 @@ test('there is room only when nothing waits for it', () => {
 });
 
 test('what was lost while it waited is not started, and takes no slot', () => {
-  const { lane: own, started } = lane(1);
+  const { lane: own, started, push } = lane(1);
   const lost = delivery('2');
-  [delivery('1'), lost, delivery('3')].forEach((each) => own.push(each));
+  [delivery('1'), lost, delivery('3')].forEach((each) => push(each));
   lost.isLost = true;
   own.release();
   expect(started).toEqual(['1', '3']);
@@ -54,9 +51,9 @@ test('what was lost while it waited is not started, and takes no slot', () => {
 });
 
 test('dropping what is lost makes room', () => {
-  const { lane: own, started } = lane(2);
+  const { lane: own, started, push } = lane(2);
   const waiting = [delivery('3'), delivery('4')];
-  [delivery('1'), delivery('2'), ...waiting].forEach((each) => own.push(each));
+  [delivery('1'), delivery('2'), ...waiting].forEach((each) => push(each));
   waiting.forEach((each) => (each.isLost = true));
   own.dropLost();
   own.release();
@@ -65,11 +62,11 @@ test('dropping what is lost makes room', () => {
 });
 
 test('a paused lane starts nothing, and goes on in its order', () => {
-  const { lane: own, started, freeAtRoom } = lane(2);
-  own.push(delivery('1'));
+  const { lane: own, started, freeAtRoom, push } = lane(2);
+  push(delivery('1'));
   own.pause();
-  own.push(delivery('2'));
-  own.push(delivery('3'));
+  push(delivery('2'));
+  push(delivery('3'));
   expect(own.free).toBe(0);
   own.release();
   expect(own.isIdle).toBe(true);
@@ -80,10 +77,10 @@ test('a paused lane starts nothing, and goes on in its order', () => {
 });
 
 test('it is idle when nothing is handled, whatever waits', async () => {
-  const { lane: own, started } = lane(1);
+  const { lane: own, started, push } = lane(1);
   await own.whenIdle();
-  own.push(delivery('1'));
-  own.push(delivery('2'));
+  push(delivery('1'));
+  push(delivery('2'));
   expect(own.isIdle).toBe(false);
   own.clear();
   const idle = own.whenIdle();
@@ -94,8 +91,8 @@ test('it is idle when nothing is handled, whatever waits', async () => {
 });
 
 test('who waits for a slot is told of one', async () => {
-  const { lane: own } = lane(1);
-  own.push(delivery('1'));
+  const { lane: own, push } = lane(1);
+  push(delivery('1'));
   const free = own.whenFree();
   expect(free).toBeInstanceOf(Promise);
   own.release();

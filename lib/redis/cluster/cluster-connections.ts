@@ -1,0 +1,97 @@
+import { CommandConnection, type ConnectionListener } from '../command-connection.js';
+import type { ConnectionMaker } from '../connection-factory.js';
+import type { Connections, ConnectionsOptions, ShardConnection } from '../connections.js';
+import { Keys } from '../keys.js';
+import type { Log } from '../log.js';
+import { pause } from '../../util/time.js';
+import { ClusterFactory } from './cluster-factory.js';
+import { keySlot } from './key-slot.js';
+import { ClusterTopology, nameOf, type NodeAddress, type TopologyOptions } from './topology.js';
+
+/** How often it is looked whether a node that is away is still a master. */
+const FOLLOW_EVERY_MS = 1_000;
+
+/**
+ * The connections to a cluster: one for each shard, which follows its slot, and one for each node that holds reply
+ * streams of clients this process answers, made when it is first needed.
+ */
+export class ClusterConnections implements Connections {
+  readonly isCluster = true;
+  readonly ofShards: readonly ShardConnection[];
+  private readonly topology: ClusterTopology;
+  private readonly factory: ClusterFactory;
+  private readonly ofNodes = new Map<string, CommandConnection>();
+  /** For keys whose slot nobody serves at present. Never open. */
+  private readonly nowhere: CommandConnection;
+
+  constructor(
+    topologyOptions: TopologyOptions,
+    private readonly options: ConnectionsOptions,
+    private readonly log: Log,
+    private readonly listener: ConnectionListener,
+  ) {
+    this.topology = new ClusterTopology(topologyOptions);
+    this.factory = new ClusterFactory(this.topology, topologyOptions.redisOptions);
+    this.nowhere = this.connection(this.factory.atSlot(0));
+    const { namespace, shards } = options;
+    this.ofShards = Array.from({ length: shards }, (_, index) => {
+      const factory = this.factory.atSlot(keySlot(new Keys(namespace, index).layout));
+      return { factory, commands: this.connection(factory) };
+    });
+  }
+
+  get address(): string {
+    return this.topology.address;
+  }
+
+  forKey(key: string): CommandConnection {
+    const node = this.topology.masterOf(keySlot(key));
+    if (!node) {
+      return this.nowhere;
+    }
+    const name = nameOf(node);
+    let connection = this.ofNodes.get(name);
+    if (!connection) {
+      connection = this.connection(this.factory.atNode(node));
+      this.ofNodes.set(name, connection);
+      connection.on('lost', () => void this.follow(node));
+      connection.connect().catch(() => void this.follow(node));
+    }
+    return connection;
+  }
+
+  readerAt(key: string): ConnectionMaker {
+    return this.factory.atSlot(keySlot(key));
+  }
+
+  async open(): Promise<void> {
+    await Promise.all(this.ofShards.map(({ commands }) => commands.connect()));
+  }
+
+  close(): void {
+    for (const connection of [...this.ofShards.map(({ commands }) => commands), ...this.ofNodes.values()]) {
+      connection.close();
+    }
+    this.ofNodes.clear();
+  }
+
+  private connection(maker: ConnectionMaker): CommandConnection {
+    return new CommandConnection(maker, this.options.connectTimeout, this.log, this.listener);
+  }
+
+  /** A node that is away may be a master no more: its connection is given up then, and whoever needs it gets another. */
+  private async follow(node: NodeAddress): Promise<void> {
+    const name = nameOf(node);
+    const connection = this.ofNodes.get(name);
+    while (connection && this.ofNodes.get(name) === connection && !connection.isReady) {
+      // Where nobody answers, the connections of the shards say so.
+      await this.topology.refresh().catch(() => undefined);
+      if (!this.topology.isMaster(node) && this.ofNodes.delete(name)) {
+        connection.close();
+        return;
+      }
+      await pause(FOLLOW_EVERY_MS);
+      connection.connect().catch(() => undefined);
+    }
+  }
+}
