@@ -293,20 +293,8 @@ function resolve(options: object, rules: Record<string, OptionRule>, owner: stri
   return resolved;
 }
 
-function withDefaults(given: unknown, defaults: unknown): object {
+/** An object of settings, with the defaults of those that were not given. */
+export function withDefaults(given: unknown, defaults: unknown): object {
   const own = Object.entries(given ?? {}).filter(([, value]) => value !== undefined);
   return { ...(defaults as object), ...Object.fromEntries(own) };
-}
-
-/** Checks the retries given for one handler and fills in those of the service. Throws a `ConfigurationError`. */
-export function resolveRetry(
-  given: unknown,
-  defaults: Required<RetryOptions>,
-  pattern: string,
-): Required<RetryOptions> {
-  const fault = given === undefined ? undefined : retryFault(given);
-  if (fault !== undefined) {
-    throw new ConfigurationError(`Option 'retry' of the handler of '${pattern}' ${fault}.`);
-  }
-  return withDefaults(given, defaults) as Required<RetryOptions>;
 }

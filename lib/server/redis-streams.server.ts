@@ -11,9 +11,9 @@ import type { Redis } from 'ioredis';
 import type { Observable } from 'rxjs';
 import { REDIS_STREAMS } from '../constants.js';
 import { ConfigurationError } from '../errors.js';
+import { resolveHandlerOptions } from '../handler-options.js';
 import type { RedisStreamsHooks } from '../hooks.js';
 import {
-  resolveRetry,
   resolveServerOptions,
   type RedisStreamsServerOptions,
   type ResolvedServerOptions,
@@ -118,8 +118,10 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
     callback.isEventHandler = isEventHandler;
     callback.extras = extras;
     if (isEventHandler) {
-      const retry = resolveRetry(extras['retry'], this.options.retry, route);
-      this.handlers.addEvent(route, { handle: callback, retry });
+      this.handlers.addEvent(route, {
+        handle: callback,
+        ...resolveHandlerOptions(extras, this.options, route),
+      });
     } else if (this.handlers.addRequest(route, callback)) {
       this.logger.warn(`Pattern '${route}' has more than one @MessagePattern handler; the last one is used`);
     }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { ConfigurationError } from '../../lib/errors.js';
+import { resolveHandlerOptions } from '../../lib/handler-options.js';
 import {
   assertTimeout,
   CLIENT_RULES,
@@ -8,7 +9,6 @@ import {
   pickOptions,
   resolveClientOptions,
   resolveModuleOptions,
-  resolveRetry,
   resolveServerOptions,
   SERVER_RULES,
 } from '../../lib/options.js';
@@ -193,12 +193,14 @@ describe('retry', () => {
     [{ backoff: { type: 'fixed', delay: 5 } }, { maxDeliveries: 5, backoff: { type: 'fixed', delay: 5 } }],
   ])('%j becomes %j', (given, expected) => {
     expect(resolveServerOptions({ retry: given })).toMatchObject({ retry: expected });
-    expect(resolveRetry(given, resolveServerOptions({}).retry, 'p')).toEqual(expected);
+    expect(resolveHandlerOptions({ retry: given }, resolveServerOptions({}), 'p').retry).toEqual(expected);
   });
 
   test('what a handler leaves open is as for its service', () => {
     const { retry } = resolveServerOptions({ retry: { maxDeliveries: 9 } });
-    expect(resolveRetry({ backoff: { type: 'fixed', delay: 5 } }, retry, 'p')).toEqual({
+    expect(
+      resolveHandlerOptions({ retry: { backoff: { type: 'fixed', delay: 5 } } }, { retry }, 'p').retry,
+    ).toEqual({
       maxDeliveries: 9,
       backoff: { type: 'fixed', delay: 5 },
     });
@@ -225,7 +227,7 @@ describe('retry', () => {
     ],
   ])('%j is refused', (retry, fault) => {
     expect(faultOf('RedisStreamsServer', { retry })).toBe(`Option 'retry' of RedisStreamsServer ${fault}.`);
-    expect(() => resolveRetry(retry, resolveServerOptions({}).retry, 'p')).toThrow(
+    expect(() => resolveHandlerOptions({ retry }, resolveServerOptions({}), 'p')).toThrow(
       `Option 'retry' of the handler of 'p' ${fault}.`,
     );
   });

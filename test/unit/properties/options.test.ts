@@ -1,13 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { ConfigurationError } from '../../../lib/errors.js';
+import { resolveHandlerOptions } from '../../../lib/handler-options.js';
 import {
   assertTimeout,
   CLIENT_RULES,
   MODULE_RULES,
   resolveClientOptions,
   resolveModuleOptions,
-  resolveRetry,
   resolveServerOptions,
   SERVER_RULES,
 } from '../../../lib/options.js';
@@ -143,7 +143,7 @@ test('the retries of a handler are resolved whole, or are a ConfigurationError',
   fc.assert(
     fc.property(fc.oneof(group, value), (given) => {
       try {
-        const retry = resolveRetry(given, defaults, 'p');
+        const { retry } = resolveHandlerOptions({ retry: given }, { retry: defaults }, 'p');
         expect(Object.keys(retry).toSorted()).toEqual(['backoff', 'maxDeliveries']);
         expect(Number.isInteger(retry.maxDeliveries) && retry.maxDeliveries > 0).toBe(true);
       } catch (error) {
