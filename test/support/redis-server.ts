@@ -21,8 +21,13 @@ export class RedisServer {
 
   /** Starts a server; further arguments are those of redis-server (`'--appendonly', 'yes'`). */
   static async start(...args: string[]): Promise<RedisServer> {
+    return RedisServer.startOn(await freePort(), ...args);
+  }
+
+  /** The same on a certain port. */
+  static async startOn(port: number, ...args: string[]): Promise<RedisServer> {
     const server = new RedisServer(
-      await freePort(),
+      port,
       ensureRedis(() => undefined),
       args,
     );
@@ -37,6 +42,10 @@ export class RedisServer {
 
   get url(): string {
     return `redis://127.0.0.1:${this.port}`;
+  }
+
+  get isRunning(): boolean {
+    return this.child !== undefined;
   }
 
   get pid(): number {

@@ -21,6 +21,7 @@ export class ClusterConnections implements Connections {
   private readonly topology: ClusterTopology;
   private readonly factory: ClusterFactory;
   private readonly ofNodes = new Map<string, CommandConnection>();
+  private closing = new AbortController();
   /** For keys whose slot nobody serves at present. Never open. */
   private readonly nowhere: CommandConnection;
 
@@ -73,6 +74,8 @@ export class ClusterConnections implements Connections {
       connection.close();
     }
     this.ofNodes.clear();
+    this.closing.abort();
+    this.closing = new AbortController();
   }
 
   private connection(maker: ConnectionMaker): CommandConnection {
@@ -83,15 +86,18 @@ export class ClusterConnections implements Connections {
   private async follow(node: NodeAddress): Promise<void> {
     const name = nameOf(node);
     const connection = this.ofNodes.get(name);
-    while (connection && this.ofNodes.get(name) === connection && !connection.isReady) {
+    const isWanted = (): boolean => this.ofNodes.get(name) === connection && !connection?.isReady;
+    while (connection && isWanted()) {
       // Where nobody answers, the connections of the shards say so.
       await this.topology.refresh().catch(() => undefined);
       if (!this.topology.isMaster(node) && this.ofNodes.delete(name)) {
         connection.close();
         return;
       }
-      await pause(FOLLOW_EVERY_MS);
-      connection.connect().catch(() => undefined);
+      await pause(FOLLOW_EVERY_MS, this.closing.signal);
+      if (isWanted()) {
+        connection.connect().catch(() => undefined);
+      }
     }
   }
 }

@@ -96,6 +96,8 @@ export class ClusterTopology {
       lazyConnect: true,
       connectTimeout: ANSWER_WITHIN_MS,
       commandTimeout: ANSWER_WITHIN_MS,
+      // ioredis keeps a timer for this long, also for one that was never open.
+      disconnectTimeout: 100,
       retryStrategy: () => null,
       // A node that loads its data answers nothing else, and would be waited for.
       enableReadyCheck: false,

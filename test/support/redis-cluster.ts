@@ -1,0 +1,200 @@
+import { Redis } from 'ioredis';
+import { keySlot } from '../../lib/redis/cluster/key-slot.js';
+import { parseSlots } from '../../lib/redis/replies.js';
+import { freePort, RedisServer } from './redis-server.js';
+import { eventually } from './wait.js';
+
+const SLOTS = 16_384;
+
+/** The port of a node's bus is by so much higher than its own. */
+const BUS_OFFSET = 10_000;
+const MAX_PORT = 65_535;
+
+/** Joining, and the first replication, take gossip a while. */
+const FORMED_WITHIN_MS = 30_000;
+
+/** How soon nodes give up one that is silent: a replica is elected within about twice that. */
+const NODE_TIMEOUT_MS = 1_500;
+
+/** A cluster of our own, of processes on loopback: masters with a replica each. */
+export class RedisCluster {
+  private constructor(
+    readonly nodes: readonly RedisServer[],
+    private readonly looks: Map<number, Redis>,
+  ) {}
+
+  /** Starts one; further arguments are those of redis-server. */
+  static async start(masters = 3, ...args: string[]): Promise<RedisCluster> {
+    const nodes: RedisServer[] = [];
+    const cluster = new RedisCluster(nodes, new Map());
+    try {
+      for (let i = 0; i < masters * 2; i++) {
+        nodes.push(
+          await RedisServer.startOn(
+            await freeClusterPort(),
+            '--cluster-enabled',
+            'yes',
+            '--cluster-node-timeout',
+            String(NODE_TIMEOUT_MS),
+            '--repl-diskless-sync-delay',
+            '0',
+            ...args,
+          ),
+        );
+      }
+      await cluster.form(masters);
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
+    return cluster;
+  }
+
+  /** For the option `connection`. */
+  get connection(): { cluster: { nodes: string[] } } {
+    return { cluster: { nodes: this.nodes.map(({ url }) => url) } };
+  }
+
+  /** A plain connection to one node. */
+  look(node: RedisServer): Redis {
+    let look = this.looks.get(node.port);
+    if (!look) {
+      look = new Redis(node.url, { connectionName: 'inspector' });
+      // A node that was killed is no failure of a test.
+      look.on('error', () => undefined);
+      this.looks.set(node.port, look);
+    }
+    return look;
+  }
+
+  /** The master of a key, as some living node sees it. */
+  async masterOf(key: string): Promise<RedisServer> {
+    const slot = keySlot(key);
+    const asked = this.nodes.find(({ isRunning }) => isRunning)!;
+    const ranges = parseSlots(await this.look(asked).cluster('SLOTS'), '127.0.0.1');
+    const port = ranges.find(({ first, last }) => first <= slot && slot <= last)?.nodes[0]?.port;
+    const node = this.nodes.find((one) => one.port === port);
+    if (!node) {
+      throw new Error(`Nobody serves the slot of '${key}'`);
+    }
+    return node;
+  }
+
+  /** A connection to the master of a key. */
+  async at(key: string): Promise<Redis> {
+    return this.look(await this.masterOf(key));
+  }
+
+  /** Empties all masters. */
+  async flush(): Promise<void> {
+    for (const node of await this.masters()) {
+      await this.look(node).flushall();
+    }
+  }
+
+  /** The nodes that are masters, as some living node sees it. */
+  async masters(): Promise<RedisServer[]> {
+    const asked = this.nodes.find(({ isRunning }) => isRunning)!;
+    const ranges = parseSlots(await this.look(asked).cluster('SLOTS'), '127.0.0.1');
+    const ports = new Set(ranges.map(({ nodes }) => nodes[0]?.port));
+    return this.nodes.filter(({ port }) => ports.has(port));
+  }
+
+  /** Waits until every slot is served and every living node knows. */
+  async settled(): Promise<void> {
+    for (const node of this.nodes.filter(({ isRunning }) => isRunning)) {
+      const isOk = async (): Promise<boolean> =>
+        /cluster_state:ok/.test(String(await this.look(node).cluster('INFO')));
+      await eventually(isOk, `node ${node.port} to see the whole cluster`, FORMED_WITHIN_MS);
+    }
+  }
+
+  /** Waits until all replicas follow their masters. */
+  async replicated(): Promise<void> {
+    for (const node of await this.masters()) {
+      const hasReplica = async (): Promise<boolean> =>
+        /slave0:.*state=online/.test(await this.look(node).info('replication'));
+      await eventually(hasReplica, `the replica of ${node.port}`, FORMED_WITHIN_MS);
+    }
+  }
+
+  /**
+   * Moves a slot with all its keys to another master, as `redis-cli --cluster reshard` does.
+   * @param between is called when some keys have been moved and others not
+   */
+  async migrate(
+    key: string,
+    to: RedisServer,
+    between: () => Promise<void> = async () => undefined,
+  ): Promise<void> {
+    const slot = keySlot(key);
+    const from = await this.masterOf(key);
+    const [source, target] = [this.look(from), this.look(to)];
+    const [sourceId, targetId] = [String(await source.cluster('MYID')), String(await target.cluster('MYID'))];
+    await target.cluster('SETSLOT', slot, 'IMPORTING', sourceId);
+    await source.cluster('SETSLOT', slot, 'MIGRATING', targetId);
+    let hasPaused = false;
+    for (;;) {
+      const keys = (await source.cluster('GETKEYSINSLOT', slot, 1)) as string[];
+      if (keys.length === 0) {
+        break;
+      }
+      await source.migrate('127.0.0.1', to.port, '', 0, 5_000, 'KEYS', ...keys);
+      if (!hasPaused) {
+        hasPaused = true;
+        await between();
+      }
+    }
+    for (const node of await this.masters()) {
+      await this.look(node).cluster('SETSLOT', slot, 'NODE', targetId);
+    }
+  }
+
+  async stop(): Promise<void> {
+    for (const look of this.looks.values()) {
+      look.disconnect();
+    }
+    await Promise.all(this.nodes.map((node) => node.stop()));
+  }
+
+  private async form(masters: number): Promise<void> {
+    const [first] = this.nodes as [RedisServer];
+    for (const [i, node] of this.nodes.entries()) {
+      const look = this.look(node);
+      await look.cluster('SET-CONFIG-EPOCH', i + 1);
+      if (node !== first) {
+        await look.cluster('MEET', '127.0.0.1', first.port);
+      }
+      if (i < masters) {
+        const from = Math.floor((i * SLOTS) / masters);
+        const to = Math.floor(((i + 1) * SLOTS) / masters);
+        await look.cluster('ADDSLOTS', ...Array.from({ length: to - from }, (_, n) => from + n));
+      }
+    }
+    for (const node of this.nodes) {
+      const knowsAll = async (): Promise<boolean> => {
+        const lines = String(await this.look(node).cluster('NODES'))
+          .trim()
+          .split('\n');
+        return lines.length === this.nodes.length && !lines.some((line) => /handshake|noaddr/.test(line));
+      };
+      await eventually(knowsAll, `node ${node.port} to know all others`, FORMED_WITHIN_MS);
+    }
+    for (let i = masters; i < this.nodes.length; i++) {
+      const master = this.look(this.nodes[i - masters]!);
+      await this.look(this.nodes[i]!).cluster('REPLICATE', String(await master.cluster('MYID')));
+    }
+    await this.settled();
+    await this.replicated();
+  }
+}
+
+/** The bus needs a port, too. */
+async function freeClusterPort(): Promise<number> {
+  for (;;) {
+    const port = await freePort();
+    if (port + BUS_OFFSET <= MAX_PORT) {
+      return port;
+    }
+  }
+}
