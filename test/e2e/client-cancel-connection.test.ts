@@ -8,7 +8,7 @@ import { closeAll, connect, Lines } from '../support/app.js';
 import { entriesOf, heldBy, inspector, routed } from '../support/counting.js';
 import { CANCELLED, CONTROL, HandServer, INBOX } from '../support/hand-server.js';
 import { Proxy } from '../support/proxy.js';
-import { RedisServer } from '../support/redis-server.js';
+import { FOR_CLUSTERS, RedisServer } from '../support/redis-server.js';
 import { deferred, eventually } from '../support/wait.js';
 
 let redis: RedisServer;
@@ -208,7 +208,7 @@ const SCRIPTS = '+evalsha +eval +script|load';
 const CANCELLING = '+xinfo|groups +xrange +xdel +zadd +zremrangebyscore';
 
 async function connectWith(rules: string): Promise<RedisStreamsClient> {
-  await inspect.acl('SETUSER', 'sender', 'reset', ...rules.split(' '));
+  await inspect.acl('SETUSER', 'sender', 'reset', ...rules.split(' '), ...FOR_CLUSTERS);
   const client = connect({ connection: `redis://sender:secret@127.0.0.1:${redis.port}`, service: 'echo' });
   await client.connect();
   return client;

@@ -6,7 +6,7 @@ import { StreamFullError, type RedisStreamsReports } from '../../lib/index.js';
 import type { RedisStreamsClient, RedisStreamsClientOptions } from '../../lib/index.js';
 import { closeAll, connect, Lines, onClose } from '../support/app.js';
 import { entriesOf, inspector } from '../support/counting.js';
-import { RedisServer } from '../support/redis-server.js';
+import { FOR_CLUSTERS, RedisServer } from '../support/redis-server.js';
 import { eventually } from '../support/wait.js';
 
 const TOPIC = '{nest:0}:topic:noted';
@@ -210,7 +210,7 @@ test.each([
   ['scripts', LEAST],
   ['the subscriptions', `${LEAST} +evalsha +eval +script|load +xinfo|groups`],
 ])("without the right to %s 'drop-oldest' cuts all the same, and 'fail' refuses", async (_, rules) => {
-  await inspect.acl('SETUSER', 'sender', 'reset', ...rules.split(' '));
+  await inspect.acl('SETUSER', 'sender', 'reset', ...rules.split(' '), ...FOR_CLUSTERS);
   const connection = `redis://sender:secret@127.0.0.1:${redis.port}`;
   for (let i = 0; i < 20; i++) {
     await inspect.xadd(TOPIC, '*', 'pattern', 'noted', 'data', String(i));

@@ -4,7 +4,7 @@ import type { Redis } from 'ioredis';
 import { lastValueFrom } from 'rxjs';
 import type { RedisStreamsServer } from '../../lib/index.js';
 import { closeAll, connect, inspect, Lines, serveModule } from '../support/app.js';
-import { RedisServer } from '../support/redis-server.js';
+import { FOR_CLUSTERS, RedisServer } from '../support/redis-server.js';
 import {
   callsOf,
   expectEmpty,
@@ -188,7 +188,7 @@ test.each([
     '+evalsha +eval +get +set +hget +hset +hdel +hincrby +pexpire +pttl +unlink +exists +zremrangebyscore ' +
     '+zrangebyscore +xadd +xack +xdel +xlen +xtrim +xinfo|groups +xinfo|stream +xrange +xrevrange +xpending ' +
     '+xclaim +xread +xreadgroup +xgroup|create +xgroup|delconsumer +info +client';
-  await look.acl('SETUSER', 'narrow', 'reset', ...(rule + more).split(' '));
+  await look.acl('SETUSER', 'narrow', 'reset', ...(rule + more).split(' '), ...FOR_CLUSTERS);
   await look.sadd(TOPICS, 'unread');
   await serveModule(
     { connection: `redis://narrow:secret@127.0.0.1:${redis.port}`, service: 'a', forgetAfter: SOON },

@@ -3,7 +3,12 @@ import type { DynamicModule, INestMicroservice, LoggerService, ModuleMetadata, T
 import { NestFactory } from '@nestjs/core';
 import { Redis } from 'ioredis';
 import { RedisStreamsClient, RedisStreamsServer } from '../../lib/index.js';
-import type { RedisStreamsClientOptions, RedisStreamsServerOptions } from '../../lib/index.js';
+import type {
+  RedisStreamsClientOptions,
+  RedisStreamsConnectionOptions,
+  RedisStreamsServerOptions,
+} from '../../lib/index.js';
+import { IS_CLUSTER } from './redis-server.js';
 
 const closers: (() => unknown)[] = [];
 
@@ -29,7 +34,7 @@ export async function serveModule(
   metadata: ModuleMetadata,
   { logger, prepare }: ServeExtras = {},
 ): Promise<{ app: INestMicroservice; server: RedisStreamsServer }> {
-  const server = new RedisStreamsServer(options);
+  const server = new RedisStreamsServer(reachable(options));
   const app = await NestFactory.createMicroservice(testModule(metadata), {
     strategy: server,
     logger: logger ?? false,
@@ -48,9 +53,20 @@ export function testModule(metadata: ModuleMetadata): DynamicModule {
 
 /** A client. Closed by `closeAll()`. */
 export function connect(options: RedisStreamsClientOptions): RedisStreamsClient {
-  const client = new RedisStreamsClient(options);
+  const client = new RedisStreamsClient(reachable(options));
   onClose(() => client.close());
   return client;
+}
+
+/** On a cluster of one node: the same options, which reach it, perhaps by a proxy, as a cluster. */
+export function reachable<Options extends RedisStreamsConnectionOptions>(options: Options): Options {
+  const { connection } = options;
+  if (!IS_CLUSTER || typeof connection !== 'string') {
+    return options;
+  }
+  const { hostname: host, port } = new URL(connection);
+  const natMap = (): { host: string; port: number } => ({ host, port: Number(port) });
+  return { ...options, connection: { cluster: { nodes: [connection], options: { natMap } } } };
 }
 
 /** A connection that looks at what lies in Redis. Closed by `closeAll()`. */

@@ -1,14 +1,10 @@
 import { Redis } from 'ioredis';
 import { keySlot } from '../../lib/redis/cluster/key-slot.js';
-import { parseSlots } from '../../lib/redis/replies.js';
-import { freePort, RedisServer } from './redis-server.js';
+import { parseSlots, type SlotRange } from '../../lib/redis/replies.js';
+import { freeClusterPort, RedisServer } from './redis-server.js';
 import { eventually } from './wait.js';
 
 const SLOTS = 16_384;
-
-/** The port of a node's bus is by so much higher than its own. */
-const BUS_OFFSET = 10_000;
-const MAX_PORT = 65_535;
 
 /** Joining, and the first replication, take gossip a while. */
 const FORMED_WITHIN_MS = 30_000;
@@ -59,7 +55,7 @@ export class RedisCluster {
   look(node: RedisServer): Redis {
     let look = this.looks.get(node.port);
     if (!look) {
-      look = new Redis(node.url, { connectionName: 'inspector' });
+      look = new Redis(node.url, { connectionName: 'inspector', disconnectTimeout: 100 });
       // A node that was killed is no failure of a test.
       look.on('error', () => undefined);
       this.looks.set(node.port, look);
@@ -69,15 +65,12 @@ export class RedisCluster {
 
   /** The master of a key, as some living node sees it. */
   async masterOf(key: string): Promise<RedisServer> {
-    const slot = keySlot(key);
-    const asked = this.nodes.find(({ isRunning }) => isRunning)!;
-    const ranges = parseSlots(await this.look(asked).cluster('SLOTS'), '127.0.0.1');
-    const port = ranges.find(({ first, last }) => first <= slot && slot <= last)?.nodes[0]?.port;
-    const node = this.nodes.find((one) => one.port === port);
-    if (!node) {
-      throw new Error(`Nobody serves the slot of '${key}'`);
-    }
-    return node;
+    return this.serverOf(key, 0);
+  }
+
+  /** The replica of a key's master, likewise. */
+  async replicaOf(key: string): Promise<RedisServer> {
+    return this.serverOf(key, 1);
   }
 
   /** A connection to the master of a key. */
@@ -94,9 +87,7 @@ export class RedisCluster {
 
   /** The nodes that are masters, as some living node sees it. */
   async masters(): Promise<RedisServer[]> {
-    const asked = this.nodes.find(({ isRunning }) => isRunning)!;
-    const ranges = parseSlots(await this.look(asked).cluster('SLOTS'), '127.0.0.1');
-    const ports = new Set(ranges.map(({ nodes }) => nodes[0]?.port));
+    const ports = new Set((await this.slots()).map(({ nodes }) => nodes[0]?.port));
     return this.nodes.filter(({ port }) => ports.has(port));
   }
 
@@ -104,7 +95,7 @@ export class RedisCluster {
   async settled(): Promise<void> {
     for (const node of this.nodes.filter(({ isRunning }) => isRunning)) {
       const isOk = async (): Promise<boolean> =>
-        /cluster_state:ok/.test(String(await this.look(node).cluster('INFO')));
+        String(await this.look(node).cluster('INFO')).includes('cluster_state:ok');
       await eventually(isOk, `node ${node.port} to see the whole cluster`, FORMED_WITHIN_MS);
     }
   }
@@ -125,7 +116,7 @@ export class RedisCluster {
   async migrate(
     key: string,
     to: RedisServer,
-    between: () => Promise<void> = async () => undefined,
+    between: () => Promise<void> = () => Promise.resolve(),
   ): Promise<void> {
     const slot = keySlot(key);
     const from = await this.masterOf(key);
@@ -135,7 +126,7 @@ export class RedisCluster {
     await source.cluster('SETSLOT', slot, 'MIGRATING', targetId);
     let hasPaused = false;
     for (;;) {
-      const keys = (await source.cluster('GETKEYSINSLOT', slot, 1)) as string[];
+      const keys = await source.cluster('GETKEYSINSLOT', slot, 1);
       if (keys.length === 0) {
         break;
       }
@@ -155,6 +146,21 @@ export class RedisCluster {
       look.disconnect();
     }
     await Promise.all(this.nodes.map((node) => node.stop()));
+  }
+
+  private async slots(): Promise<SlotRange[]> {
+    const asked = this.nodes.find(({ isRunning }) => isRunning)!;
+    return parseSlots(await this.look(asked).cluster('SLOTS'), '127.0.0.1');
+  }
+
+  private async serverOf(key: string, place: number): Promise<RedisServer> {
+    const slot = keySlot(key);
+    const range = (await this.slots()).find(({ first, last }) => first <= slot && slot <= last);
+    const node = this.nodes.find(({ port }) => port === range?.nodes[place]?.port);
+    if (!node) {
+      throw new Error(`Nobody serves the slot of '${key}'`);
+    }
+    return node;
   }
 
   private async form(masters: number): Promise<void> {
@@ -186,15 +192,5 @@ export class RedisCluster {
     }
     await this.settled();
     await this.replicated();
-  }
-}
-
-/** The bus needs a port, too. */
-async function freeClusterPort(): Promise<number> {
-  for (;;) {
-    const port = await freePort();
-    if (port + BUS_OFFSET <= MAX_PORT) {
-      return port;
-    }
   }
 }

@@ -4,9 +4,26 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Redis } from 'ioredis';
 import { ensureRedis } from './redis-binary.js';
+import { eventually } from './wait.js';
 
 const READY_WITHIN_MS = 10_000;
+
+/** The port of a node's bus is by so much higher than its own. */
+const BUS_OFFSET = 10_000;
+const MAX_PORT = 65_535;
+
+/**
+ * Whether tests that know of one Redis only run on a cluster of one node: `npm run test:cluster`. It has all slots, and
+ * refuses commands and scripts whose keys lie in several, as any cluster does.
+ */
+export const IS_CLUSTER = process.env['REDIS_STREAMS_TEST'] === 'cluster';
+
+/** The rights that everybody needs there besides. */
+export const FOR_CLUSTERS: readonly string[] = IS_CLUSTER ? ['+cluster|slots'] : [];
+
+const SLOTS = 16_384;
 
 /** A Redis of our own on a free port of loopback, in a temporary folder. */
 export class RedisServer {
@@ -21,7 +38,9 @@ export class RedisServer {
 
   /** Starts a server; further arguments are those of redis-server (`'--appendonly', 'yes'`). */
   static async start(...args: string[]): Promise<RedisServer> {
-    return RedisServer.startOn(await freePort(), ...args);
+    return IS_CLUSTER
+      ? RedisServer.startOn(await freeClusterPort(), ...args, '--cluster-enabled', 'yes').then(ofOneNode)
+      : RedisServer.startOn(await freePort(), ...args);
   }
 
   /** The same on a certain port. */
@@ -118,4 +137,24 @@ export async function freePort(): Promise<number> {
   server.close();
   await once(server, 'close');
   return port;
+}
+
+/** One on which a cluster's node can listen, whose bus needs a port, too. */
+export async function freeClusterPort(): Promise<number> {
+  for (;;) {
+    const port = await freePort();
+    if (port + BUS_OFFSET <= MAX_PORT) {
+      return port;
+    }
+  }
+}
+
+/** Gives a node all slots; it serves them about two seconds after it was started. */
+async function ofOneNode(server: RedisServer): Promise<RedisServer> {
+  const redis = new Redis(server.url, { disconnectTimeout: 100 });
+  await redis.cluster('ADDSLOTS', ...Array.from({ length: SLOTS }, (_, slot) => slot));
+  const isOk = async (): Promise<boolean> => String(await redis.cluster('INFO')).includes('cluster_state:ok');
+  await eventually(isOk, 'the cluster to be whole');
+  redis.disconnect();
+  return server;
 }

@@ -8,6 +8,9 @@ import { ClusterFactory } from './cluster-factory.js';
 import { keySlot } from './key-slot.js';
 import { ClusterTopology, nameOf, type NodeAddress, type TopologyOptions } from './topology.js';
 
+/** What only carries replies is in the log; those of shards are told of, too. */
+const UNHEARD: ConnectionListener = { ready: () => undefined, lost: () => undefined };
+
 /** How often it is looked whether a node that is away is still a master. */
 const FOLLOW_EVERY_MS = 1_000;
 
@@ -29,15 +32,15 @@ export class ClusterConnections implements Connections {
     topologyOptions: TopologyOptions,
     private readonly options: ConnectionsOptions,
     private readonly log: Log,
-    private readonly listener: ConnectionListener,
+    listener: ConnectionListener,
   ) {
     this.topology = new ClusterTopology(topologyOptions);
     this.factory = new ClusterFactory(this.topology, topologyOptions.redisOptions);
-    this.nowhere = this.connection(this.factory.atSlot(0));
+    this.nowhere = this.connection(this.factory.atSlot(0), UNHEARD);
     const { namespace, shards } = options;
     this.ofShards = Array.from({ length: shards }, (_, index) => {
       const factory = this.factory.atSlot(keySlot(new Keys(namespace, index).layout));
-      return { factory, commands: this.connection(factory) };
+      return { factory, commands: this.connection(factory, listener) };
     });
   }
 
@@ -53,7 +56,7 @@ export class ClusterConnections implements Connections {
     const name = nameOf(node);
     let connection = this.ofNodes.get(name);
     if (!connection) {
-      connection = this.connection(this.factory.atNode(node));
+      connection = this.connection(this.factory.atNode(node), UNHEARD);
       this.ofNodes.set(name, connection);
       connection.on('lost', () => void this.follow(node));
       connection.connect().catch(() => void this.follow(node));
@@ -78,8 +81,8 @@ export class ClusterConnections implements Connections {
     this.closing = new AbortController();
   }
 
-  private connection(maker: ConnectionMaker): CommandConnection {
-    return new CommandConnection(maker, this.options.connectTimeout, this.log, this.listener);
+  private connection(maker: ConnectionMaker, listener: ConnectionListener): CommandConnection {
+    return new CommandConnection(maker, this.options.connectTimeout, this.log, listener);
   }
 
   /** A node that is away may be a master no more: its connection is given up then, and whoever needs it gets another. */
