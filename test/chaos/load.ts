@@ -1,3 +1,5 @@
+import type { RedisConnectionOption } from '../../lib/index.js';
+
 /** What the messages of the load look like, for those who send and those who handle them. */
 
 /** The service that is asked, and hears the event; the other one hears the event only. */
@@ -37,7 +39,8 @@ export interface Rates {
 /** What a client process is told. */
 export interface ClientSetup {
   name: string;
-  url: string;
+  /** Survives JSON. */
+  connection: RedisConnectionOption;
   book: string;
   seed: number;
   rates: Rates;
@@ -50,7 +53,8 @@ export interface ClientSetup {
 
 /** What a server process is told. */
 export interface ServerSetup {
-  url: string;
+  /** Survives JSON. */
+  connection: RedisConnectionOption;
   book: string;
   service: ServiceName;
   /** Milliseconds. */

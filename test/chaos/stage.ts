@@ -5,7 +5,7 @@ import { Redis } from 'ioredis';
 import { Keys } from '../../lib/redis/keys.js';
 import type { CompiledScripts } from '../support/child-process.js';
 import { Proxy } from '../support/proxy.js';
-import { RedisServer } from '../support/redis-server.js';
+import { IS_CLUSTER, RedisServer } from '../support/redis-server.js';
 import { eventually } from '../support/wait.js';
 import { ASKED, EVENT, SERVICES, type ClientSetup, type ServerSetup, type ServiceName } from './load.js';
 import { Member } from './member.js';
@@ -158,8 +158,8 @@ export class Stage {
   private async addServers(cast: Cast, scripts: CompiledScripts): Promise<void> {
     for (const service of SERVICES) {
       for (let i = 1; i <= cast.instances; i++) {
-        await this.add('server', `${service}-${i}`, cast, scripts, (_, url, book): ServerSetup => {
-          return { url, book, service, lease: cast.lease, maxDeliveries: cast.maxDeliveries };
+        await this.add('server', `${service}-${i}`, cast, scripts, (_, connection, book): ServerSetup => {
+          return { connection, book, service, lease: cast.lease, maxDeliveries: cast.maxDeliveries };
         });
       }
     }
@@ -169,8 +169,8 @@ export class Stage {
   private async addClients(cast: Cast, seed: number, scripts: CompiledScripts): Promise<void> {
     const { rates, timeout, failing, doomed } = cast;
     for (let i = 1; i <= cast.clients; i++) {
-      await this.add('client', `client-${i}`, cast, scripts, (name, url, book, nth): ClientSetup => {
-        return { name, url, book, seed: seed + 1_000 * i + nth, rates, timeout, failing, doomed };
+      await this.add('client', `client-${i}`, cast, scripts, (name, connection, book, nth): ClientSetup => {
+        return { name, connection, book, seed: seed + 1_000 * i + nth, rates, timeout, failing, doomed };
       });
     }
     await Promise.all(this.clients.map((member) => member.start()));
@@ -181,11 +181,20 @@ export class Stage {
     name: string,
     { login }: Cast,
     scripts: CompiledScripts,
-    setup: (process: string, url: string, book: string, generation: number) => object,
+    setup: (
+      process: string,
+      connection: ServerSetup['connection'],
+      book: string,
+      generation: number,
+    ) => object,
   ): Promise<void> {
     const proxy = await Proxy.start(this.redis.port);
     this.proxies.push(proxy);
     const url = login ? proxy.url.replace('//', `//${login}@`) : proxy.url;
+    const natMap = {
+      [`127.0.0.1:${this.redis.port}`]: { host: '127.0.0.1', port: Number(new URL(url).port) },
+    };
+    const connection = IS_CLUSTER ? { cluster: { nodes: [url], options: { natMap } } } : url;
     this.members.push(
       new Member({
         name,
@@ -194,7 +203,7 @@ export class Stage {
         scripts,
         books: this.books,
         logs: this.logs,
-        setup: (process, book, generation) => setup(process, url, book, generation),
+        setup: (process, book, generation) => setup(process, connection, book, generation),
         trouble: (line) => this.troubles.push(line),
       }),
     );

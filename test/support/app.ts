@@ -3,12 +3,8 @@ import type { DynamicModule, INestMicroservice, LoggerService, ModuleMetadata, T
 import { NestFactory } from '@nestjs/core';
 import { Redis } from 'ioredis';
 import { RedisStreamsClient, RedisStreamsServer } from '../../lib/index.js';
-import type {
-  RedisStreamsClientOptions,
-  RedisStreamsConnectionOptions,
-  RedisStreamsServerOptions,
-} from '../../lib/index.js';
-import { IS_CLUSTER } from './redis-server.js';
+import type { RedisStreamsClientOptions, RedisStreamsServerOptions } from '../../lib/index.js';
+import { reachable } from './reachable.js';
 
 const closers: (() => unknown)[] = [];
 
@@ -56,17 +52,6 @@ export function connect(options: RedisStreamsClientOptions): RedisStreamsClient 
   const client = new RedisStreamsClient(reachable(options));
   onClose(() => client.close());
   return client;
-}
-
-/** On a cluster of one node: the same options, which reach it, perhaps by a proxy, as a cluster. */
-export function reachable<Options extends RedisStreamsConnectionOptions>(options: Options): Options {
-  const { connection } = options;
-  if (!IS_CLUSTER || typeof connection !== 'string') {
-    return options;
-  }
-  const { hostname: host, port } = new URL(connection);
-  const natMap = (): { host: string; port: number } => ({ host, port: Number(port) });
-  return { ...options, connection: { cluster: { nodes: [connection], options: { natMap } } } };
 }
 
 /** A connection that looks at what lies in Redis. Closed by `closeAll()`. */

@@ -24,6 +24,8 @@ export class ClusterConnections implements Connections {
   private readonly topology: ClusterTopology;
   private readonly factory: ClusterFactory;
   private readonly ofNodes = new Map<string, CommandConnection>();
+  /** Those that are away, and whose nodes are looked for. */
+  private readonly followed = new Set<CommandConnection>();
   private closing = new AbortController();
   /** For keys whose slot nobody serves at present. Never open. */
   private readonly nowhere: CommandConnection;
@@ -89,18 +91,23 @@ export class ClusterConnections implements Connections {
   private async follow(node: NodeAddress): Promise<void> {
     const name = nameOf(node);
     const connection = this.ofNodes.get(name);
-    const isWanted = (): boolean => this.ofNodes.get(name) === connection && !connection?.isReady;
-    while (connection && isWanted()) {
+    if (!connection || this.followed.has(connection)) {
+      return;
+    }
+    this.followed.add(connection);
+    const isWanted = (): boolean => this.ofNodes.get(name) === connection && !connection.isReady;
+    while (isWanted()) {
       // Where nobody answers, the connections of the shards say so.
       await this.topology.refresh().catch(() => undefined);
       if (!this.topology.isMaster(node) && this.ofNodes.delete(name)) {
         connection.close();
-        return;
+        break;
       }
       await pause(FOLLOW_EVERY_MS, this.closing.signal);
       if (isWanted()) {
         connection.connect().catch(() => undefined);
       }
     }
+    this.followed.delete(connection);
   }
 }

@@ -1,6 +1,7 @@
 import { createConnection } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { AbstractConnector, type RedisOptions } from 'ioredis';
+import { Backoff, pause } from '../../util/time.js';
 import type { NodeAddress } from './topology.js';
 
 type Connector = NonNullable<RedisOptions['Connector']>;
@@ -15,23 +16,47 @@ export function connectorTo(locate: () => Promise<NodeAddress>): Connector {
       super(options.disconnectTimeout ?? 0);
     }
 
+    private left = new AbortController();
+
+    override disconnect(): void {
+      this.left.abort();
+      super.disconnect();
+    }
+
     /** A node that has just become a replica may still be taken for the master. */
     override check(info: { role?: string }): boolean {
       return info.role === undefined || info.role === 'master';
     }
 
-    async connect(): ReturnType<AbstractConnector['connect']> {
+    async connect(
+      tell: Parameters<AbstractConnector['connect']>[0],
+    ): ReturnType<AbstractConnector['connect']> {
       this.connecting = true;
-      const { host, port } = await locate();
-      if (!this.connecting) {
-        throw new Error('The connection was closed while its node was being looked for.');
-      }
+      this.left = new AbortController();
+      const { host, port } = await this.locate(tell);
       const { tls } = this.options;
       this.stream = tls ? connectTls({ host, port, ...tls }) : createConnection({ host, port });
       this.stream.once('error', (error: Error) => {
         this.firstError = error;
       });
       return this.stream;
+    }
+
+    /** Does not give up before it is disconnected: to ioredis, a connector that fails is at its end. */
+    private async locate(tell: Parameters<AbstractConnector['connect']>[0]): Promise<NodeAddress> {
+      const backoff = new Backoff();
+      while (this.connecting) {
+        try {
+          const node = await locate();
+          if (this.connecting) {
+            return node;
+          }
+        } catch (error) {
+          tell('error', error as Error);
+          await pause(backoff.next(), this.left.signal);
+        }
+      }
+      throw new Error('The connection was closed while its node was being looked for.');
     }
   } as Connector;
 }

@@ -33,7 +33,7 @@ const setup = JSON.parse(process.argv[2]!) as ClientSetup;
 const book = new Book(setup.book);
 const random = new Random(setup.seed);
 const client = new RedisStreamsClient({
-  connection: setup.url,
+  connection: setup.connection,
   service: ASKED,
   timeout: setup.timeout,
   connectTimeout: 60_000,

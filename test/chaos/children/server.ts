@@ -70,7 +70,7 @@ class ServiceModule {}
 
 const app = await NestFactory.createMicroservice<MicroserviceOptions>(ServiceModule, {
   strategy: new RedisStreamsServer({
-    connection: setup.url,
+    connection: setup.connection,
     service: setup.service,
     lease: setup.lease,
     retry: {

@@ -112,3 +112,13 @@ test('a slot is moved under load: nothing is lost, and nobody notices but by its
   expect([...load.outcomes.keys()].sort()).toEqual(['event: ok', 'request: ok']);
   await eventually(() => load.stored.every(isHandled), 'all events', 20_000);
 }, 60_000);
+
+test('all nodes are gone for a while: everything goes on when they are back', async () => {
+  const load = await startLoad();
+  await Promise.all(cluster.nodes.map((node) => node.kill('SIGKILL')));
+  await Promise.all(cluster.nodes.map((node) => node.start()));
+  await cluster.settled();
+  // They keep nothing on disk, so that what was stored is gone, and with it the groups.
+  await finish(load);
+  expect([...load.outcomes.keys()].filter((outcome) => !EXPECTED_OUTCOMES.includes(outcome))).toEqual([]);
+}, 90_000);
