@@ -4,6 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import { Redis } from 'ioredis';
 import { RedisStreamsClient, RedisStreamsServer } from '../../lib/index.js';
 import type { RedisStreamsClientOptions, RedisStreamsServerOptions } from '../../lib/index.js';
+import { SHARDS } from './shards.js';
 
 const closers: (() => unknown)[] = [];
 
@@ -29,7 +30,7 @@ export async function serveModule(
   metadata: ModuleMetadata,
   { logger, prepare }: ServeExtras = {},
 ): Promise<{ app: INestMicroservice; server: RedisStreamsServer }> {
-  const server = new RedisStreamsServer(options);
+  const server = new RedisStreamsServer({ shards: SHARDS, ...options });
   const app = await NestFactory.createMicroservice(testModule(metadata), {
     strategy: server,
     logger: logger ?? false,
@@ -48,7 +49,7 @@ export function testModule(metadata: ModuleMetadata): DynamicModule {
 
 /** A client. Closed by `closeAll()`. */
 export function connect(options: RedisStreamsClientOptions): RedisStreamsClient {
-  const client = new RedisStreamsClient(options);
+  const client = new RedisStreamsClient({ shards: SHARDS, ...options });
   onClose(() => client.close());
   return client;
 }
