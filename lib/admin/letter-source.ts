@@ -4,7 +4,7 @@ import { entryTime, isEarlier, parseEntries, type StreamEntry } from '../redis/r
 import type { Shard } from '../redis/shard.js';
 import type { StoredDeadLetter } from './dead-letters.interface.js';
 
-/** As few as this are read at a time of one of several shards: round trips cost more than letters that are not needed. */
+/** As few as this are read at first of one of several shards: round trips cost more than letters that are not needed. */
 const AT_LEAST = 10;
 
 /** Which dead letters are read. */
@@ -22,7 +22,8 @@ export interface LetterRange {
 class LetterSource {
   private entries: StreamEntry[] = [];
   private start: string;
-  private isRead = false;
+  private isOver = false;
+  private wasRead = false;
 
   constructor(
     private readonly shard: Shard,
@@ -33,7 +34,7 @@ class LetterSource {
 
   /** Whether it has to be read before it is known which letter is next. */
   get isDue(): boolean {
-    return this.entries.length === 0 && !this.isRead;
+    return this.entries.length === 0 && !this.isOver;
   }
 
   /** The next letter. */
@@ -42,10 +43,16 @@ class LetterSource {
     return entry && { entry: entry.id, shard: this.shard.index };
   }
 
-  async read(count: number): Promise<void> {
+  /**
+   * @param wanted how many letters are needed of all shards
+   * @param share how many of them may lie here; once they were not enough, all may
+   */
+  async read(wanted: number, share: number): Promise<void> {
     const { service, to } = this.range;
+    const count = this.wasRead ? wanted : share;
+    this.wasRead = true;
     this.entries = await readLetters(this.shard, service, this.start, to?.toString() ?? '+', count);
-    this.isRead = this.entries.length < count;
+    this.isOver = this.entries.length < count;
     this.start = `(${this.entries.at(-1)?.id}`;
   }
 
@@ -69,8 +76,8 @@ export class LetterSources {
   async next(wanted: number): Promise<StoredDeadLetter | undefined> {
     const due = this.sources.filter(({ isDue }) => isDue);
     if (due.length > 0) {
-      const count = Math.max(Math.ceil(wanted / this.sources.length), Math.min(wanted, AT_LEAST));
-      await Promise.all(due.map((source) => source.read(count)));
+      const share = Math.max(Math.ceil(wanted / this.sources.length), Math.min(wanted, AT_LEAST));
+      await Promise.all(due.map((source) => source.read(wanted, share)));
     }
     let first: LetterSource | undefined;
     for (const source of this.sources) {

@@ -76,7 +76,8 @@ function compare(keys: Keys, expected: Layout, found: Record<string, string>): v
     if (found[field] !== String(expected[field])) {
       throw new LayoutMismatchError(
         `The namespace '${keys.namespace}' has ${found[field]} ${field} (key '${keys.layout}'), and this process expects ` +
-          `${expected[field]}: they would not find each other's messages. Use the same setting everywhere, or another namespace.`,
+          `${expected[field]}: they would not find each other's messages. Give '${field}: ${found[field]}' everywhere, or use ` +
+          `another namespace; RedisStreamsLayout changes a namespace whose messages have been handled.`,
       );
     }
   }
