@@ -187,11 +187,20 @@ test('events that nobody subscribes to yet are carried over, as they were publis
     at[pattern] = Number(first![0].split('-')[0]);
   }
   await client.close();
+  // Of a group that was there once, and would be taken for that of a topic of the same key.
+  await redis.hset(
+    '{nest:0}:floors',
+    '{nest:0}:topic:told.a gone',
+    '9-0',
+    '{nest:0}:topic:told.c kept',
+    '9-0',
+  );
   const state = await layout.state();
   expect(state.isDrained).toBe(true);
   expect(state.unclaimed).toHaveLength(PATTERNS.length);
   expect(state.unclaimed).toContainEqual({ shard: 0, pattern: 'told.a', entries: 45 });
   await layout.change({ shards: 3 });
+  await expect(redis.hkeys('{nest:0}:floors')).resolves.toEqual(['{nest:0}:topic:told.c kept']);
   await layout.change({ shards: 2 });
   const late = new Ledger();
   await late.start('late', 2);
