@@ -48,7 +48,7 @@ export class LayoutChangeRefusedError extends RedisStreamsError {
     readonly from: number,
     readonly to: number,
     /** All that stands in the way, each in words. */
-    readonly obstacles: readonly string[],
+    readonly obstacles: readonly string[] = [],
   ) {
     const others = obstacles.length - MAX_OBSTACLES;
     super(
