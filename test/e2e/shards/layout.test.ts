@@ -372,6 +372,36 @@ test('shards that are not used any more tell whoever still uses them to stop', a
   await clientFor(3).connect();
 });
 
+test('who runs with the old number notices at the next look, publishes nothing more, and goes on when it fits again', async () => {
+  const client = clientFor(3);
+  const orders = new Ledger();
+  await orders.start('orders', 3);
+  await emit(client, 'told', 1);
+  await eventually(() => orders.events.length === 1, 'the event');
+  // A look follows each reconnect.
+  const look = async (): Promise<unknown> => redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+  for (const shard of [0, 1, 2]) {
+    await redis.hset(`{nest:${shard}}:layout`, 'shards', 2);
+  }
+  await look();
+  const failure = (pattern: string): Promise<unknown> =>
+    emit(client, pattern, 2).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+  await eventually(async () => (await failure('told')) instanceof LayoutMismatchError, 'the mismatch');
+  for (const pattern of ['told.a', 'told.c']) {
+    await expect(failure(pattern)).resolves.toBeInstanceOf(LayoutMismatchError);
+  }
+  await expect(firstValueFrom(client.send('ask', 1))).rejects.toThrow(LayoutMismatchError);
+  for (const shard of [0, 1, 2]) {
+    await redis.hset(`{nest:${shard}}:layout`, 'shards', 3);
+  }
+  await look();
+  await eventually(async () => (await failure('told.c')) === undefined, 'it to fit again');
+  await eventually(() => orders.events.some(([pattern]) => pattern === 'told.c'), 'the event');
+});
+
 test('a namespace is found by its name alone, whatever that is', async () => {
   const namespace = 'a*[b]?\\';
   for (const name of [namespace, 'axb?\\', 'a']) {
