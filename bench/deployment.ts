@@ -27,6 +27,8 @@ export interface DeploymentPlan extends BrokerSettings {
   servers?: number;
   /** Event patterns of each server; 0 unless said otherwise. */
   topics?: number;
+  /** Over how many shards this package spreads its streams; 1 unless said otherwise. */
+  shards?: number;
   variant?: Variant;
   /** Is warmed up for single requests, too. */
   warmsUpSingle?: boolean;
@@ -128,7 +130,7 @@ export class Deployment {
   }
 
   private async open(plan: DeploymentPlan): Promise<void> {
-    const { servers = 1, topics = 0, variant = {}, bystanders = [], folder = HERE } = plan;
+    const { servers = 1, topics = 0, shards = 1, variant = {}, bystanders = [], folder = HERE } = plan;
     const { broker, inOneProcess } = SYSTEMS[this.system];
     this.broker = await startBroker(broker, plan);
     const setup: ChildSetup = {
@@ -136,6 +138,7 @@ export class Deployment {
       port: this.broker.port,
       services: [SERVICE],
       topics,
+      shards,
       variant,
     };
     for (let i = 0; i < (inOneProcess ? 0 : servers); i++) {

@@ -39,6 +39,29 @@ export class LayoutMismatchError extends RedisStreamsError {
   readonly code = 'LAYOUT_MISMATCH';
 }
 
+/** A namespace is not changed, since messages would be lost, or somebody uses it. Nothing was done. */
+export class LayoutChangeRefusedError extends RedisStreamsError {
+  readonly code = 'LAYOUT_CHANGE_REFUSED';
+
+  constructor(
+    namespace: string,
+    readonly from: number,
+    readonly to: number,
+    /** All that stands in the way, each in words. */
+    readonly obstacles: readonly string[] = [],
+  ) {
+    const others = obstacles.length - MAX_OBSTACLES;
+    super(
+      `The namespace '${namespace}' keeps its ${from} shards and does not get ${to}: ` +
+        obstacles.slice(0, MAX_OBSTACLES).join('; ') +
+        (others > 0 ? `; and ${others} more.` : '.'),
+    );
+  }
+}
+
+/** How many obstacles a message names. */
+const MAX_OBSTACLES = 10;
+
 /** No answer within the request's timeout. Whether the handler ran is not known, unless the request was not even sent. */
 export class RequestTimeoutError extends RedisStreamsError {
   readonly code = 'REQUEST_TIMEOUT';

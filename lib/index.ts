@@ -1,5 +1,7 @@
 export { RedisStreamsDeadLetters } from './admin/dead-letters.js';
 export type * from './admin/dead-letters.interface.js';
+export { RedisStreamsLayout } from './admin/layout.js';
+export type * from './admin/layout.interface.js';
 export { RedisStreamsClient } from './client/redis-streams.client.js';
 export { RedisStreamsRecord, RedisStreamsRecordBuilder } from './client/record.js';
 export { REDIS_STREAMS } from './constants.js';
@@ -18,6 +20,7 @@ export type {
   RedisStreamsClientOptions,
   RedisStreamsConnectionOptions,
   RedisStreamsDeadLettersOptions,
+  RedisStreamsLayoutOptions,
   RedisStreamsServerOptions,
   RetryOptions,
   WhenFull,

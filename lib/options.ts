@@ -136,6 +136,12 @@ export interface RedisStreamsDeadLettersOptions extends Pick<
   service?: string;
 }
 
+/** Options of `RedisStreamsLayout`. */
+export type RedisStreamsLayoutOptions = Pick<
+  RedisStreamsConnectionOptions,
+  'connection' | 'namespace' | 'connectTimeout'
+>;
+
 /** Options with every default filled in. */
 export type Resolved<T, Optional extends keyof T> = Required<Omit<T, Optional>> & Pick<T, Optional>;
 type Open = 'connection' | 'serializer' | 'deserializer' | 'service';
@@ -152,6 +158,9 @@ export type ResolvedClientOptions = Resolved<RedisStreamsClientOptions, Open>;
 
 /** Options of `RedisStreamsDeadLetters` with every default filled in. */
 export type ResolvedDeadLettersOptions = Resolved<RedisStreamsDeadLettersOptions, 'connection' | 'service'>;
+
+/** Options of `RedisStreamsLayout` with every default filled in. */
+export type ResolvedLayoutOptions = Resolved<RedisStreamsLayoutOptions, 'connection'>;
 
 /** One option: its default, and what is wrong with a value (`undefined` where nothing is). */
 interface OptionRule {
@@ -225,6 +234,13 @@ export const DEAD_LETTERS_RULES = {
   service: { fault: nameFault },
 } satisfies Record<keyof RedisStreamsDeadLettersOptions, OptionRule>;
 
+/** Every option of `RedisStreamsLayout`, its default and its check. docs/configuration.md is held against this. */
+export const LAYOUT_RULES = {
+  connection: connectionRules.connection,
+  namespace: connectionRules.namespace,
+  connectTimeout: connectionRules.connectTimeout,
+} satisfies Record<keyof RedisStreamsLayoutOptions, OptionRule>;
+
 /** Every option of `RedisStreamsModule.forRoot`: those of its server, and defaults for its clients. */
 export const MODULE_RULES = { ...CLIENT_RULES, ...SERVER_RULES };
 
@@ -260,6 +276,11 @@ export function resolveDeadLettersOptions(
     DEAD_LETTERS_RULES,
     'RedisStreamsDeadLetters',
   ) as unknown as ResolvedDeadLettersOptions;
+}
+
+/** Checks the options of a `RedisStreamsLayout` and fills in the defaults. Throws a `ConfigurationError`. */
+export function resolveLayoutOptions(options: RedisStreamsLayoutOptions): ResolvedLayoutOptions {
+  return resolve(options, LAYOUT_RULES, 'RedisStreamsLayout') as unknown as ResolvedLayoutOptions;
 }
 
 /** Checks a timeout given for one request. Throws a `ConfigurationError`. */

@@ -7,6 +7,7 @@ import { payloads } from './payloads.js';
 import { persistence } from './persistence.js';
 import { requests } from './requests.js';
 import { scale } from './scale.js';
+import { shards } from './shards.js';
 import { values } from './values.js';
 
 const catalogue = {
@@ -18,6 +19,7 @@ const catalogue = {
   payloads,
   values,
   scale,
+  shards,
   patterns,
   neighbours,
   switches,

@@ -23,6 +23,8 @@ export interface ChildSetup {
   services: readonly string[];
   /** How many event patterns a server subscribes to, `noted.0` being the first. */
   topics: number;
+  /** Over how many shards this package spreads its streams. */
+  shards: number;
   variant: Variant;
 }
 

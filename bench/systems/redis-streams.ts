@@ -5,18 +5,25 @@ import type { BenchClient, BenchServer, Setup } from './system.js';
 import type { Work } from './work.js';
 
 export function createServer(setup: Setup, work: Work): BenchServer {
-  const { port, service, variant } = setup;
+  const { port, service, shards, variant } = setup;
   const { lease, acknowledge, concurrency } = variant;
   const connection = url(port);
-  const strategy = new RedisStreamsServer({ connection, service, lease, acknowledge, concurrency });
+  const strategy = new RedisStreamsServer({
+    connection,
+    service,
+    shards,
+    lease,
+    acknowledge,
+    concurrency,
+  });
   if (variant.hooks) {
     strategy.hooks.on('read', listen).on('handled', listen);
   }
   return new NestServer({ strategy }, setup, work);
 }
 
-export function createClient({ port, service }: Setup): BenchClient {
-  return new NestClient(new RedisStreamsClient({ connection: url(port), service }));
+export function createClient({ port, service, shards }: Setup): BenchClient {
+  return new NestClient(new RedisStreamsClient({ connection: url(port), service, shards }));
 }
 
 /** Does what a metric would do at the least. */

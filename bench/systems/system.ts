@@ -7,6 +7,8 @@ export interface Setup {
   port: number;
   service: string;
   topics: number;
+  /** This package's option. */
+  shards: number;
   variant: Variant;
 }
 

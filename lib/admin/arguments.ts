@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from '../errors.js';
 import { SERVER_RULES } from '../options.js';
+import { parseDeadLetterId, type DeadLetterId } from '../protocol/dead-letter-id.js';
 
 /** What callers of the administration give is often typed by a person: it is looked at before Redis is asked. */
 
@@ -8,20 +9,28 @@ const MAX_ID_PART = 2n ** 64n - 1n;
 /** The largest time that a `Date` can hold. */
 const MAX_TIME = 8.64e15;
 
-/** Throws an `InvalidArgumentError` unless `value` is the id of an entry, `<milliseconds>-<number>`. */
-export function checkEntryId(value: unknown, what: string): string {
-  if (typeof value !== 'string' || !ENTRY_ID.test(value) || value.split('-').some(isTooLarge)) {
+/**
+ * The parts of a dead letter's id: `<milliseconds>-<number>`, and in a namespace of several shards behind that
+ * `@<shard>`. Throws an `InvalidArgumentError` for anything else.
+ */
+export function checkLetterId(value: unknown, what: string, shards: number): DeadLetterId {
+  const id = typeof value === 'string' ? parseDeadLetterId(value, shards) : undefined;
+  if (!id || !ENTRY_ID.test(id.entry) || id.entry.split('-').some(isTooLarge) || id.shard >= shards) {
+    const [where, example] =
+      shards === 1 ? ['', '1763750000000-0'] : [` in a namespace of ${shards} shards`, '1763750000000-0@1'];
     throw new InvalidArgumentError(
-      `${what} must be the id of a dead letter, such as '1763750000000-0', not ${show(value)}.`,
+      `${what} must be the id of a dead letter${where}, such as '${example}', not ${show(value)}.`,
     );
   }
-  return value;
+  return id;
 }
 
 /** One id or a list of them, each once. Throws an `InvalidArgumentError` that names the first that is none. */
-export function checkEntryIds(value: unknown): string[] {
+export function checkLetterIds(value: unknown, shards: number): Map<string, DeadLetterId> {
   const ids: unknown[] = Array.isArray(value) ? value : [value];
-  return [...new Set(ids.map((id, i) => checkEntryId(id, Array.isArray(value) ? `ids[${i}]` : 'id')))];
+  return new Map(
+    ids.map((id, i) => [id as string, checkLetterId(id, Array.isArray(value) ? `ids[${i}]` : 'id', shards)]),
+  );
 }
 
 /** The service that a call names, or the one it belongs to. Throws an `InvalidArgumentError` where there is neither. */

@@ -1,12 +1,13 @@
 import { Logger } from '@nestjs/common';
-import type { Redis } from 'ioredis';
 import { CommandFailedError, ConnectError, RedisStreamsError } from '../errors.js';
 import { resolveDeadLettersOptions, type RedisStreamsDeadLettersOptions } from '../options.js';
-import { META_PREFIX, NOT_REPLAYED, parseDeadLetter } from '../protocol/dead-letter.js';
+import type { DeadLetterId } from '../protocol/dead-letter-id.js';
+import { META_PREFIX, NOT_REPLAYED } from '../protocol/dead-letter.js';
 import { Namespace } from '../redis/namespace.js';
 import { messageOf } from '../redis/redis-errors.js';
-import { entryTime, isEarlier, parseEntries, type StreamEntry } from '../redis/replies.js';
+import { parseEntries } from '../redis/replies.js';
 import { replay } from '../redis/scripts/replay.js';
+import type { Shard } from '../redis/shard.js';
 import type { Usage } from '../util/shared.js';
 import type {
   DeadLetterFilter,
@@ -18,13 +19,14 @@ import type {
   StoredDeadLetter,
 } from './dead-letters.interface.js';
 import {
-  checkEntryId,
-  checkEntryIds,
+  checkLetterId,
+  checkLetterIds,
   checkLimit,
   checkPattern,
   checkService,
   checkTime,
 } from './arguments.js';
+import { LetterSources, isBefore, readLetters, toLetter } from './letter-source.js';
 
 /** How many letters a page has unless it is said, and at most. */
 const DEFAULT_LIMIT = 50;
@@ -85,30 +87,23 @@ export class RedisStreamsDeadLetters {
     const service = checkService(query.service, this.service);
     const pattern = checkPattern(query.pattern);
     const limit = checkLimit(query.limit, MAX_LIMIT, DEFAULT_LIMIT);
-    let start = startOf(query);
-    const end = checkTime(query.to, 'to')?.toString() ?? '+';
-    return this.run(`The dead letters of '${service}' could not be listed`, async (redis) => {
+    const from = checkTime(query.from, 'from');
+    const to = checkTime(query.to, 'to');
+    const after = query.after === undefined ? undefined : this.parseId(query.after, "'after'");
+    return this.run(`The dead letters of '${service}' could not be listed`, async () => {
+      const sources = new LetterSources(this.shards, { service, from, to, after });
       const letters: StoredDeadLetter[] = [];
       let next: string | undefined;
-      for (let scanned = 0; scanned < SCAN_LIMIT;) {
+      for (let scanned = 0; scanned < SCAN_LIMIT && letters.length < limit; scanned++) {
         const wanted = pattern === undefined ? limit - letters.length : BATCH;
-        const count = Math.min(wanted, BATCH, SCAN_LIMIT - scanned);
-        const entries = await this.read(redis, service, start, end, count);
-        for (const entry of entries) {
-          const letter = toLetter(service, entry);
-          next = letter.id;
-          if (pattern === undefined || letter.pattern === pattern) {
-            letters.push(letter);
-          }
-          if (letters.length === limit) {
-            return { letters, next };
-          }
-        }
-        if (entries.length < count) {
+        const letter = await sources.next(Math.min(wanted, BATCH, SCAN_LIMIT - scanned));
+        if (!letter) {
           return { letters, next: undefined };
         }
-        scanned += entries.length;
-        start = `(${next}`;
+        next = letter.id;
+        if (pattern === undefined || letter.pattern === pattern) {
+          letters.push(letter);
+        }
       }
       return { letters, next };
     });
@@ -117,19 +112,23 @@ export class RedisStreamsDeadLetters {
   /** The dead letter of this id; `undefined` where there is none. */
   async get(id: string, scope: DeadLetterScope = {}): Promise<StoredDeadLetter | undefined> {
     const service = checkService(scope.service, this.service);
-    checkEntryId(id, 'id');
-    return this.run(`The dead letter ${id} of '${service}' could not be read`, async (redis) => {
-      const [entry] = await this.read(redis, service, id, id, 1);
-      return entry && toLetter(service, entry);
+    const { entry: entryId, shard: index } = this.parseId(id, 'id');
+    const shard = this.shards[index]!;
+    return this.run(`The dead letter ${id} of '${service}' could not be read`, async () => {
+      const [entry] = await readLetters(shard, service, entryId, entryId, 1);
+      return entry && toLetter(shard, service, entry);
     });
   }
 
   /** How many dead letters there are. */
   async count(scope: DeadLetterScope = {}): Promise<number> {
     const service = checkService(scope.service, this.service);
-    return this.run(`The dead letters of '${service}' could not be counted`, (redis) =>
-      redis.xlen(this.namespace.root.keys.dead(service)),
-    );
+    return this.run(`The dead letters of '${service}' could not be counted`, async () => {
+      const lengths = await Promise.all(
+        this.shards.map(({ commands, keys }) => commands.client.xlen(keys.dead(service))),
+      );
+      return lengths.reduce((sum, length) => sum + length, 0);
+    });
   }
 
   /**
@@ -139,9 +138,9 @@ export class RedisStreamsDeadLetters {
    */
   async replay(ids: string | readonly string[], scope: DeadLetterScope = {}): Promise<DeadLetterReplay> {
     const service = checkService(scope.service, this.service);
-    const checked = checkEntryIds(ids);
-    return this.run(`Dead letters of '${service}' could not be replayed`, (redis) =>
-      this.replayEach(redis, service, checked),
+    const checked = this.parseIds(ids);
+    return this.run(`Dead letters of '${service}' could not be replayed`, () =>
+      this.replayEach(service, checked),
     );
   }
 
@@ -152,22 +151,21 @@ export class RedisStreamsDeadLetters {
    */
   async replayAll(filter: DeadLetterFilter = {}): Promise<number> {
     const service = checkService(filter.service, this.service);
-    const last = await this.run(`The dead letters of '${service}' could not be listed`, async (redis) => {
-      const [entry] = parseEntries(
-        await redis.xrevrangeBuffer(this.namespace.root.keys.dead(service), '+', '-', 'COUNT', 1),
-      );
-      return entry?.id;
-    });
+    const lasts = await this.run(`The dead letters of '${service}' could not be listed`, () =>
+      this.lastOfEach(service),
+    );
     let replayed = 0;
-    let after: string | undefined;
-    while (last !== undefined) {
-      const page = await this.list({ ...filter, after, limit: BATCH });
-      const ids = page.letters.map(({ id }) => id).filter((id) => !isEarlier(last, id));
+    let after: DeadLetterId | undefined;
+    let next: string | undefined;
+    while (lasts.some((last) => !after || isBefore(after, last))) {
+      const page = await this.list({ ...filter, after: next, limit: BATCH });
+      const ids = page.letters.map(({ id }) => id).filter((id) => isUpTo(this.parseId(id, 'id'), lasts));
       replayed += (await this.replay(ids, { service })).replayed.length;
-      after = page.next;
-      if (after === undefined || !isEarlier(after, last)) {
+      next = page.next;
+      if (next === undefined) {
         break;
       }
+      after = this.parseId(next, 'after');
     }
     return replayed;
   }
@@ -175,24 +173,47 @@ export class RedisStreamsDeadLetters {
   /** Removes dead letters for good. */
   async remove(ids: string | readonly string[], scope: DeadLetterScope = {}): Promise<DeadLetterRemoval> {
     const service = checkService(scope.service, this.service);
-    const checked = checkEntryIds(ids);
-    return this.run(`Dead letters of '${service}' could not be removed`, async (redis) => {
-      const key = this.namespace.root.keys.dead(service);
+    const checked = this.parseIds(ids);
+    return this.run(`Dead letters of '${service}' could not be removed`, async () => {
       const result: DeadLetterRemoval = { removed: [], missing: [] };
-      await inBatches(checked, async (id) => {
+      await inBatches([...checked], async ([id, { entry, shard }]) => {
+        const { commands, keys } = this.shards[shard]!;
         // One XDEL each: for several it would not say which were there.
-        result[(await redis.xdel(key, id)) === 1 ? 'removed' : 'missing'].push(id);
+        result[(await commands.client.xdel(keys.dead(service), entry)) === 1 ? 'removed' : 'missing'].push(
+          id,
+        );
       });
       return result;
     });
   }
 
-  private async replayEach(redis: Redis, service: string, ids: readonly string[]): Promise<DeadLetterReplay> {
-    const { keys } = this.namespace.root;
-    const to = { dead: keys.dead(service), inbox: keys.inbox(service) };
+  private get shards(): readonly Shard[] {
+    return this.namespace.shards;
+  }
+
+  private parseId(id: unknown, what: string): DeadLetterId {
+    return checkLetterId(id, what, this.shards.length);
+  }
+
+  /** By the ids as they were given, each once. */
+  private parseIds(ids: unknown): Map<string, DeadLetterId> {
+    return checkLetterIds(ids, this.shards.length);
+  }
+
+  private async replayEach(
+    service: string,
+    ids: ReadonlyMap<string, DeadLetterId>,
+  ): Promise<DeadLetterReplay> {
     const result: DeadLetterReplay = { replayed: [], missing: [], empty: [] };
-    await inBatches(ids, async (id) => {
-      const done = await replay(redis, { ...to, id, metaPrefix: META_PREFIX, without: NOT_REPLAYED });
+    await inBatches([...ids], async ([id, { entry, shard }]) => {
+      const { commands, keys } = this.shards[shard]!;
+      const done = await replay(commands.client, {
+        dead: keys.dead(service),
+        inbox: keys.inbox(service),
+        id: entry,
+        metaPrefix: META_PREFIX,
+        without: NOT_REPLAYED,
+      });
       if (done.outcome === 'replayed') {
         result.replayed.push({ id, entryId: done.entryId });
       } else {
@@ -202,31 +223,33 @@ export class RedisStreamsDeadLetters {
     return result;
   }
 
-  private async read(
-    redis: Redis,
-    service: string,
-    start: string,
-    end: string,
-    count: number,
-  ): Promise<StreamEntry[]> {
-    return parseEntries(
-      await redis.xrangeBuffer(this.namespace.root.keys.dead(service), start, end, 'COUNT', count),
+  /** The newest letter of each shard that has any. */
+  private async lastOfEach(service: string): Promise<DeadLetterId[]> {
+    const lasts = await Promise.all(
+      this.shards.map(async ({ commands, keys, index }) => {
+        const reply = await commands.client.xrevrangeBuffer(keys.dead(service), '+', '-', 'COUNT', 1);
+        return parseEntries(reply).map(({ id }) => ({ entry: id, shard: index }));
+      }),
     );
+    return lasts.flat();
   }
 
-  /** Runs commands on a connection that is usable; what they fail with says what was being done. */
-  private async run<T>(failure: string, work: (redis: Redis) => Promise<T>): Promise<T> {
+  /** Runs commands on connections that are usable; what they fail with says what was being done. */
+  private async run<T>(failure: string, work: () => Promise<T>): Promise<T> {
     await this.connect();
-    const { commands, mismatch } = this.namespace.root;
-    if (mismatch) {
-      throw mismatch;
-    }
-    // Opened long ago, it may just be away.
-    if (!(await commands.whenReady(this.connectTimeout))) {
-      throw new ConnectError(`Redis at ${commands.address} was not reachable for ${this.connectTimeout} ms.`);
+    for (const { commands, mismatch } of this.shards) {
+      if (mismatch) {
+        throw mismatch;
+      }
+      // Opened long ago, it may just be away.
+      if (!(await commands.whenReady(this.connectTimeout))) {
+        throw new ConnectError(
+          `Redis at ${commands.address} was not reachable for ${this.connectTimeout} ms.`,
+        );
+      }
     }
     try {
-      return await work(commands.client);
+      return await work();
     } catch (error) {
       throw error instanceof RedisStreamsError
         ? error
@@ -235,27 +258,9 @@ export class RedisStreamsDeadLetters {
   }
 }
 
-/** Where a page begins, as XRANGE takes it: after the page before, but not before `from`. */
-function startOf(query: DeadLetterQuery): string {
-  const from = checkTime(query.from, 'from');
-  if (query.after !== undefined) {
-    const after = checkEntryId(query.after, "'after'");
-    if (from === undefined || entryTime(after) >= from) {
-      return `(${after}`;
-    }
-  }
-  return from?.toString() ?? '-';
-}
-
-function toLetter(service: string, { id, fields = [] }: StreamEntry): StoredDeadLetter {
-  const record = parseDeadLetter(id, fields);
-  const published = entryTime(record.entryId);
-  return {
-    ...record,
-    service,
-    diedAt: new Date(entryTime(id)),
-    publishedAt: Number.isNaN(published) ? undefined : new Date(published),
-  };
+/** Whether a letter was there when the last of each shard were these. */
+function isUpTo(id: DeadLetterId, lasts: readonly DeadLetterId[]): boolean {
+  return lasts.some((last) => last.shard === id.shard && !isBefore(last, id));
 }
 
 /** Some at once and then the next, so that a long list neither takes a round trip each nor floods the connection. */

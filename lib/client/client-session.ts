@@ -46,6 +46,7 @@ export class ClientSession extends Shared {
           warnings,
           ensureReplies: () => this.replies.ensure(),
           ended: ({ id }) => this.pending.delete(id),
+          waitingInAll: () => this.queuedMessages,
         }),
     );
   }
@@ -70,8 +71,7 @@ export class ClientSession extends Shared {
     entry.id = id;
     entry.reply = this.id;
     this.replies.keepAtLeast(settings.timeout);
-    const publisher = this.publisherForRequests();
-    const request = publisher.request(id, this.requests++, parts, this.roomAt(publisher, settings));
+    const request = this.publisherForRequests().request(id, this.requests++, parts);
     this.pending.add(id, request);
     return request;
   }
@@ -84,7 +84,7 @@ export class ClientSession extends Shared {
   /** Publishes an event; resolves once Redis has stored it. */
   publish(content: OutgoingEntry, settings: SendSettings): Promise<void> {
     const publisher = this.publishers[shardOf(content.pattern, this.publishers.length)]!;
-    return publisher.publish(content, settings, this.roomAt(publisher, settings));
+    return publisher.publish(content, settings);
   }
 
   /** Ends all requests of an owner with an error. */
@@ -167,11 +167,6 @@ export class ClientSession extends Shared {
       }
     }
     return publishers[this.current]!;
-  }
-
-  /** How many messages may wait at a publisher, so that all of them together are no more than they may be. */
-  private roomAt(publisher: Publisher, { maxQueued }: SendSettings): number {
-    return this.publishers.length === 1 ? maxQueued : maxQueued - this.queuedMessages + publisher.queued;
   }
 
   /** What is pending, in the order in which it was sent. */

@@ -61,6 +61,8 @@ export class Outbox {
   constructor(
     private readonly commands: CommandConnection,
     private readonly lengths: StreamLengths,
+    /** How many messages wait, here and in the outboxes of the client's other shards. */
+    private readonly waitingInAll: () => number,
   ) {}
 
   /** How many messages wait. */
@@ -85,12 +87,15 @@ export class Outbox {
     this.putBack(this.takeOut(this.waiting.length));
   }
 
-  /** Takes a message in. Throws a `QueueFullError` when the outbox is shut and `maxQueued` messages wait already. */
+  /**
+   * Takes a message in. Throws a `QueueFullError` when the outbox is shut and `maxQueued` messages wait already, in all
+   * shards together.
+   */
   add(message: OutgoingMessage, maxQueued: number): void {
     if (this.closedBy) {
       throw this.closedBy;
     }
-    if (!this.opened && this.count >= maxQueued) {
+    if (!this.opened && this.waitingInAll() >= maxQueued) {
       throw new QueueFullError(message.entry.pattern, maxQueued);
     }
     this.enqueue(message);

@@ -29,6 +29,8 @@ export interface PublisherDeps {
   ensureReplies: () => Promise<void>;
   /** A request needs nothing any more. */
   ended: (request: OutgoingRequest) => void;
+  /** How many messages wait to be written, to all shards. */
+  waitingInAll: () => number;
 }
 
 /** Writes requests and events into the streams of one shard, and cancels requests there. */
@@ -48,7 +50,7 @@ export class Publisher implements RequestHost {
     shard.onForgotten(() => this.topics.forget());
     this.lengths = new StreamLengths(shard.commands, new RoomMaker(shard, warnings));
     this.cancellations = new Cancellations(shard, warnings);
-    this.outbox = new Outbox(shard.commands, this.lengths);
+    this.outbox = new Outbox(shard.commands, this.lengths, deps.waitingInAll);
     shard.commands.on('lost', () => {
       this.outbox.shut();
       this.cancellations.interrupt();
@@ -69,12 +71,11 @@ export class Publisher implements RequestHost {
   /**
    * Sends a request.
    * @param number which of its session's requests it is
-   * @param maxQueued how many messages may wait here while Redis is away
    */
-  request(id: string, number: number, parts: RequestParts, maxQueued: number): OutgoingRequest {
+  request(id: string, number: number, parts: RequestParts): OutgoingRequest {
     const request = new OutgoingRequest(id, number, this.inbox(parts.service), parts, this);
     try {
-      this.outbox.add(request, maxQueued);
+      this.outbox.add(request, parts.settings.maxQueued);
     } catch (error) {
       // Nobody expects an answer before subscribe() has returned.
       process.nextTick(() => request.fail(error as Error));
@@ -83,7 +84,7 @@ export class Publisher implements RequestHost {
   }
 
   /** Publishes an event; resolves once Redis has stored it. */
-  publish(content: OutgoingEntry, settings: SendSettings, maxQueued: number): Promise<void> {
+  publish(content: OutgoingEntry, settings: SendSettings): Promise<void> {
     const { pattern } = content;
     const { timeout } = settings;
     const stream = this.shard.keys.topic(pattern);
@@ -113,7 +114,7 @@ export class Publisher implements RequestHost {
         unwritten: () => undefined,
       };
       try {
-        this.outbox.add(message, maxQueued);
+        this.outbox.add(message, settings.maxQueued);
       } catch (error) {
         fail(error as Error);
       }

@@ -1,11 +1,13 @@
 import { Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { RedisStreamsDeadLetters } from '../admin/dead-letters.js';
+import { RedisStreamsLayout } from '../admin/layout.js';
 import { RedisStreamsClient } from '../client/redis-streams.client.js';
 import { ClientSession } from '../client/client-session.js';
 import { ConfigurationError } from '../errors.js';
 import {
   CLIENT_RULES,
   DEAD_LETTERS_RULES,
+  LAYOUT_RULES,
   SERVER_RULES,
   pickOptions,
   resolveModuleOptions,
@@ -24,6 +26,7 @@ const SHARED_OPTIONS = ['connection', 'namespace', 'shards', 'connectTimeout'];
 export class RedisStreamsHub implements OnApplicationShutdown {
   readonly server: RedisStreamsServer;
   readonly deadLetters: RedisStreamsDeadLetters;
+  readonly layout: RedisStreamsLayout;
   private readonly session: ClientSession;
   private readonly clients: RedisStreamsClient[] = [];
 
@@ -35,6 +38,7 @@ export class RedisStreamsHub implements OnApplicationShutdown {
     this.session = new ClientSession(namespace, resolved.connectTimeout, logger);
     this.server = new RedisStreamsServer(pickOptions(options, SERVER_RULES), namespace);
     this.deadLetters = new RedisStreamsDeadLetters(pickOptions(options, DEAD_LETTERS_RULES), namespace);
+    this.layout = new RedisStreamsLayout(pickOptions(options, LAYOUT_RULES));
   }
 
   /** A client with the module's defaults, and settings of its own. */

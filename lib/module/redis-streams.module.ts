@@ -1,5 +1,6 @@
 import { Module, type DynamicModule, type Provider } from '@nestjs/common';
 import { RedisStreamsDeadLetters } from '../admin/dead-letters.js';
+import { RedisStreamsLayout } from '../admin/layout.js';
 import { ConfigurationError } from '../errors.js';
 import { RedisStreamsServer } from '../server/redis-streams.server.js';
 import type {
@@ -75,8 +76,13 @@ function root(imports: DynamicModule['imports'], options: Provider[]): DynamicMo
         inject: [RedisStreamsHub],
         useFactory: (hub: RedisStreamsHub) => hub.deadLetters,
       },
+      {
+        provide: RedisStreamsLayout,
+        inject: [RedisStreamsHub],
+        useFactory: (hub: RedisStreamsHub) => hub.layout,
+      },
     ],
-    exports: [RedisStreamsHub, RedisStreamsServer, RedisStreamsDeadLetters],
+    exports: [RedisStreamsHub, RedisStreamsServer, RedisStreamsDeadLetters, RedisStreamsLayout],
   };
 }
 

@@ -32,6 +32,8 @@ export interface Connections {
   forKey(key: string): CommandConnection;
   /** Makes connections for reading a key that belongs to no shard. */
   readerAt(key: string): ConnectionMaker;
+  /** One to each Redis that holds keys, opened: for what lies anywhere. Rejects where one cannot be opened. */
+  everywhere(): Promise<readonly CommandConnection[]>;
   /** Resolves when those of all shards are open; rejects where one cannot be opened. */
   open(): Promise<void>;
   close(): void;
@@ -63,6 +65,10 @@ function singleConnection(
     ofShards: Array.from({ length: shards }, () => ({ commands, factory })),
     forKey: () => commands,
     readerAt: () => factory,
+    everywhere: async () => {
+      await commands.connect();
+      return [commands];
+    },
     open: () => commands.connect(),
     close: () => commands.close(),
   };

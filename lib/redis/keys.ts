@@ -5,6 +5,8 @@
 export class Keys {
   /** Hash: what all who use the namespace have to agree on. Each shard has its own, all alike. */
   readonly layout: string;
+  /** String, expiring: who changes the layout at present. Only the first shard's is used. */
+  readonly layoutLock: string;
   /** Set: the event patterns that were ever published into this shard. */
   readonly topics: string;
   /** Stream: news of them. */
@@ -23,6 +25,7 @@ export class Keys {
   ) {
     this.tag = `{${namespace}:${shard}}`;
     this.layout = `${this.tag}:layout`;
+    this.layoutLock = `${this.tag}:layout-lock`;
     this.topics = `${this.tag}:topics`;
     this.announce = `${this.tag}:announce`;
     this.subscriptions = `${this.tag}:subscriptions`;

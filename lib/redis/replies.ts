@@ -159,6 +159,24 @@ export function lastDelivered(reply: unknown, group: string): string | undefined
   return undefined;
 }
 
+/** A consumer group of a stream. */
+export interface GroupInfo {
+  name: string;
+  /** How many entries were delivered and are not acknowledged. */
+  pending: number;
+  /** The id up to which it has delivered. */
+  lastDelivered: string;
+}
+
+/** The answer of XINFO GROUPS. */
+export function parseGroups(reply: unknown): GroupInfo[] {
+  return (reply as (readonly unknown[])[]).map((info) => ({
+    name: String(info[info.indexOf('name') + 1]),
+    pending: Number(info[info.indexOf('pending') + 1]),
+    lastDelivered: String(info[info.indexOf('last-delivered-id') + 1]),
+  }));
+}
+
 /** What became of an entry that was to be moved to the dead letters. */
 export type DeadLetterOutcome =
   /** Moved; `id` is the dead letter's, and `dropped` of the oldest dead letters had to go. */

@@ -71,6 +71,11 @@ export class Shard {
     return this.parts.host.connectionFor(replies);
   }
 
+  /** Over how many the namespace is spread. */
+  get count(): number {
+    return this.parts.settings.shards;
+  }
+
   settingUp(work: () => Promise<void>): Promise<void> {
     return this.parts.host.settingUp(this.commands, work);
   }

@@ -1,3 +1,4 @@
+import { formatDeadLetterId } from '../protocol/dead-letter-id.js';
 import { describeFailure, encodeDeadLetterMeta, type DeadLetterReason } from '../protocol/dead-letter.js';
 import type { Shard } from '../redis/shard.js';
 import { commandFailure, messageOf } from '../redis/redis-errors.js';
@@ -100,12 +101,14 @@ export class DeadLetterWriter {
 
   private reportMoved(
     delivery: Delivery,
-    { id, dropped }: { id: string; dropped: number },
+    { id: entry, dropped }: { id: string; dropped: number },
     reason: DeadLetterReason,
     error: unknown,
     message: string,
   ): void {
     const { hooks, instance, errors, warnings } = this.reporter;
+    const { index, count } = this.shard;
+    const id = formatDeadLetterId({ entry, shard: index }, count);
     if (hooks.listens('deadLettered')) {
       hooks.report('deadLettered', { ...this.reporter.about(delivery), deadLetterId: id, reason, error });
     }

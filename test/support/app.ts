@@ -5,6 +5,7 @@ import { Redis } from 'ioredis';
 import { RedisStreamsClient, RedisStreamsServer } from '../../lib/index.js';
 import type { RedisStreamsClientOptions, RedisStreamsServerOptions } from '../../lib/index.js';
 import { reachable } from './reachable.js';
+import { SHARDS } from './shards.js';
 
 const closers: (() => unknown)[] = [];
 
@@ -30,7 +31,7 @@ export async function serveModule(
   metadata: ModuleMetadata,
   { logger, prepare }: ServeExtras = {},
 ): Promise<{ app: INestMicroservice; server: RedisStreamsServer }> {
-  const server = new RedisStreamsServer(reachable(options));
+  const server = new RedisStreamsServer(reachable({ shards: SHARDS, ...options }));
   const app = await NestFactory.createMicroservice(testModule(metadata), {
     strategy: server,
     logger: logger ?? false,
@@ -49,7 +50,7 @@ export function testModule(metadata: ModuleMetadata): DynamicModule {
 
 /** A client. Closed by `closeAll()`. */
 export function connect(options: RedisStreamsClientOptions): RedisStreamsClient {
-  const client = new RedisStreamsClient(reachable(options));
+  const client = new RedisStreamsClient(reachable({ shards: SHARDS, ...options }));
   onClose(() => client.close());
   return client;
 }

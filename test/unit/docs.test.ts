@@ -5,7 +5,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { firstValueFrom, lastValueFrom } from 'rxjs';
 import * as errors from '../../lib/errors.js';
 import { RedisStreamsClient, RedisStreamsServer } from '../../lib/index.js';
-import { CLIENT_RULES, DEAD_LETTERS_RULES, SERVER_RULES } from '../../lib/options.js';
+import { CLIENT_RULES, DEAD_LETTERS_RULES, LAYOUT_RULES, SERVER_RULES } from '../../lib/options.js';
 import {
   ROOT,
   brokenLinks,
@@ -62,11 +62,17 @@ describe('docs/configuration.md', () => {
     server: [...shared, ...server],
     client: [...shared, ...client],
     RedisStreamsDeadLetters: tableUnder(page, '## Options of RedisStreamsDeadLetters'),
+    RedisStreamsLayout: tableUnder(page, '## Options of RedisStreamsLayout'),
   };
-  const rules = { server: SERVER_RULES, client: CLIENT_RULES, RedisStreamsDeadLetters: DEAD_LETTERS_RULES };
+  const rules = {
+    server: SERVER_RULES,
+    client: CLIENT_RULES,
+    RedisStreamsDeadLetters: DEAD_LETTERS_RULES,
+    RedisStreamsLayout: LAYOUT_RULES,
+  };
   type Rule = { default?: unknown; fault(value: unknown): string | undefined; isGroup?: boolean };
 
-  const sides = ['server', 'client', 'RedisStreamsDeadLetters'] as const;
+  const sides = ['server', 'client', 'RedisStreamsDeadLetters', 'RedisStreamsLayout'] as const;
 
   test.each(sides)('has every option of a %s, and no other', (side) => {
     expect(documented[side].map(({ Option }) => Option).sort()).toEqual(Object.keys(rules[side]).sort());

@@ -52,9 +52,17 @@ export class ClusterConnections implements Connections {
 
   forKey(key: string): CommandConnection {
     const node = this.topology.masterOf(keySlot(key));
-    if (!node) {
-      return this.nowhere;
-    }
+    return node ? this.atNode(node) : this.nowhere;
+  }
+
+  async everywhere(): Promise<readonly CommandConnection[]> {
+    await this.topology.refresh();
+    const connections = this.topology.masters.map((node) => this.atNode(node));
+    await Promise.all(connections.map((connection) => connection.connect()));
+    return connections;
+  }
+
+  private atNode(node: NodeAddress): CommandConnection {
     const name = nameOf(node);
     let connection = this.ofNodes.get(name);
     if (!connection) {

@@ -46,6 +46,11 @@ export class ClusterTopology {
     return this.ranges.find(({ first, last }) => first <= slot && slot <= last)?.nodes[0];
   }
 
+  /** All masters. */
+  get masters(): readonly NodeAddress[] {
+    return uniqueNodes(this.ranges.flatMap(({ nodes }) => nodes.slice(0, 1)));
+  }
+
   /** Whether a node is the master of anything. */
   isMaster(node: NodeAddress): boolean {
     return this.ranges.some(({ nodes }) => nodes[0] && nameOf(nodes[0]) === nameOf(node));

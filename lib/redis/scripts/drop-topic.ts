@@ -10,8 +10,7 @@ import { Script } from './script.js';
  * ARGV[4] '1': the pattern's entry in \`topics\` is removed, too, where there is no stream
  * Returns 'stale': the subscriptions have changed, nothing was done · 'missing': there is no stream · 'kept' · 'dropped'
  *
- * A script because a service must not subscribe, and an event not be published, between the look and the removal. All
- * keys lie in one slot while there is one shard.
+ * A script because a service must not subscribe, and an event not be published, between the look and the removal.
  */
 const DROP_TOPIC = new Script(`
 if (redis.call('HGET', KEYS[3], 'version') or '') ~= ARGV[1] then

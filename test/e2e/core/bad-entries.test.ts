@@ -5,11 +5,13 @@ import type { Redis } from 'ioredis';
 import { firstValueFrom } from 'rxjs';
 import { closeAll, connect, inspect, Lines, serveModule } from '../../support/app.js';
 import { RedisServer } from '../../support/redis-server.js';
+import { topicKey } from '../../support/shards.js';
 import { eventually } from '../../support/wait.js';
 
-const TOPIC = '{nest:0}:topic:told';
+const TOPIC = topicKey('told');
 const INBOX = '{nest:0}:inbox:reader';
-const DEAD = '{nest:0}:dead:reader';
+/** In the shard of the message that died. */
+const deadIn = (stream: string): string => `${stream.slice(0, stream.indexOf('}') + 1)}:dead:reader`;
 
 const handled: unknown[] = [];
 
@@ -47,8 +49,8 @@ const pending = async (stream: string): Promise<string[]> =>
   ((await look.xpending(stream, 'reader', '-', '+', 100)) as [string][]).map(([id]) => id);
 
 /** The entries that are dead letters, with the reason of each. */
-async function dead(): Promise<[id: string, reason: string][]> {
-  const letters = await look.xrange(DEAD, '-', '+');
+async function dead(stream: string): Promise<[id: string, reason: string][]> {
+  const letters = await look.xrange(deadIn(stream), '-', '+');
   return letters.map(([, fields]) => [
     fields[fields.indexOf('dead-id') + 1]!,
     fields[fields.indexOf('dead-reason') + 1]!,
@@ -57,8 +59,8 @@ async function dead(): Promise<[id: string, reason: string][]> {
 
 /** Waits until this entry, and no other, is a dead letter, nothing is pending, and the log says so. */
 async function isDeadLetter(stream: string, id: string, reason: string): Promise<void> {
-  await eventually(async () => (await dead()).length === 1, 'the dead letter');
-  await expect(dead()).resolves.toEqual([[id, reason]]);
+  await eventually(async () => (await dead(stream)).length === 1, 'the dead letter');
+  await expect(dead(stream)).resolves.toEqual([[id, reason]]);
   await eventually(async () => (await pending(stream)).length === 0, 'nothing to be pending');
   expect(lines.with(id)[0]).toMatch(new RegExp(`^error: .* is dead letter .*\\(${reason}\\)`));
 }
@@ -94,11 +96,11 @@ test.each([
   await expect(
     firstValueFrom(connect({ connection: redis.url, service: 'reader' }).send('ask', 1)),
   ).resolves.toBe(1);
-  await eventually(async () => (await dead()).length === 1, 'the dead letter', 10_000);
+  await eventually(async () => (await dead(INBOX)).length === 1, 'the dead letter', 10_000);
   await isDeadLetter(INBOX, id!, 'malformed');
   await eventually(async () => (await look.xlen(INBOX)) === 0, 'an empty inbox');
   expect(
-    (await look.keys('*')).filter((key) => !key.startsWith('{nest:0}:') && !key.startsWith('nest:replies:')),
+    (await look.keys('*')).filter((key) => !/^\{nest:[0-2]\}:/.test(key) && !key.startsWith('nest:replies:')),
   ).toEqual([]);
 });
 
@@ -110,7 +112,7 @@ test('many malformed entries are one line, and a number', async () => {
   await batch.exec();
   await look.xadd(TOPIC, '*', 'pattern', 'told', 'data', '"next"');
   await eventually(() => handled.length === 1, 'the next event');
-  await eventually(async () => (await look.xlen(DEAD)) === 500, '500 dead letters');
+  await eventually(async () => (await look.xlen(deadIn(TOPIC))) === 500, '500 dead letters');
   expect(lines.with('is dead letter')).toHaveLength(1);
   await closeAll();
   expect(lines.with('Dead letters: 499 more')).toHaveLength(1);
@@ -135,7 +137,7 @@ test('whoever waits for the answer to a malformed request is told what is wrong'
   const [[, [field, value]]] = (await look.xrange('nest:replies:me', '-', '+')) as [[string, string[]]];
   expect(field).toBe('er1');
   expect(JSON.parse(value!)).toMatchObject({ code: 'MALFORMED_ENTRY', name: 'MalformedEntryError' });
-  await eventually(async () => (await dead()).length === 1, 'the dead letter');
+  await eventually(async () => (await dead(INBOX)).length === 1, 'the dead letter');
 });
 
 test('an event of nobody’s in the inbox becomes a dead letter', async () => {

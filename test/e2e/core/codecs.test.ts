@@ -14,6 +14,7 @@ import {
 } from '../../../lib/index.js';
 import { closeAll, connect, inspect, serve } from '../../support/app.js';
 import { RedisServer } from '../../support/redis-server.js';
+import { topicKey } from '../../support/shards.js';
 import { deferred } from '../../support/wait.js';
 
 const FIVE_MB = 5 * 1024 * 1024;
@@ -141,8 +142,8 @@ test('a payload over the limit is refused before it is sent, with its size and t
   await expect(ask('echo', tooLarge)).rejects.toThrow(/'echo' has 202 bytes.*'maxPayloadBytes' is 100/);
   await expect(firstValueFrom(client.emit('told', tooLarge))).rejects.toThrow(PayloadTooLargeError);
   await expect(ask('echo', 'x'.repeat(98))).resolves.toHaveLength(98);
-  await expect(inspect(redis.url).exists(`{${options.namespace}:0}:topic:told`)).resolves.toBe(1);
-  await expect(inspect(redis.url).xlen(`{${options.namespace}:0}:topic:told`)).resolves.toBe(0);
+  await expect(inspect(redis.url).exists(topicKey('told', options.namespace))).resolves.toBe(1);
+  await expect(inspect(redis.url).xlen(topicKey('told', options.namespace))).resolves.toBe(0);
 });
 
 test('a reply over the limit is an error for its caller', async () => {
@@ -162,7 +163,7 @@ test('data that the codec cannot carry is a SerializationError at the caller, an
     await expect(ask('echo', data)).rejects.toThrow(SerializationError);
     await expect(firstValueFrom(client.emit('told', data))).rejects.toThrow(SerializationError);
   }
-  await expect(inspect(redis.url).xlen(`{${options.namespace}:0}:topic:told`)).resolves.toBe(0);
+  await expect(inspect(redis.url).xlen(topicKey('told', options.namespace))).resolves.toBe(0);
 });
 
 test('payloads that would reach a prototype are refused, however they are spelled', async () => {

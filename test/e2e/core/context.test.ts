@@ -11,6 +11,7 @@ import {
 } from '../../../lib/index.js';
 import { closeAll, connect, inspect, serve } from '../../support/app.js';
 import { RedisServer } from '../../support/redis-server.js';
+import { inboxLike, topicKey } from '../../support/shards.js';
 import { deferred, eventually } from '../../support/wait.js';
 
 let redis: RedisServer;
@@ -64,7 +65,7 @@ test('a request’s context tells everything of it', async () => {
     headers: { tenant: 'acme', lang: 'pl' },
     metadata: { tenant: 'acme', lang: 'pl' },
     entryId: expect.stringMatching(/^\d+-\d+$/),
-    stream: '{ctx:0}:inbox:context',
+    stream: expect.stringMatching(inboxLike('context', 'ctx')),
     service: 'context',
     instance: expect.stringMatching(new RegExp(`^${hostname()}-${process.pid}-[\\w-]+$`)),
     deliveryCount: 1,
@@ -87,7 +88,7 @@ test('an event’s context has no request id and no deadline', async () => {
   const context = await seen.promise;
   expect(context).toMatchObject({
     pattern: 'looked',
-    stream: '{ctx-event:0}:topic:looked',
+    stream: topicKey('looked', 'ctx-event'),
     headers: {},
     deliveryCount: 1,
     aborted: false,
@@ -114,9 +115,9 @@ test('the instance that runs a handler is a consumer of the service’s group, a
   const options = { connection: redis.url, service: 'context', namespace: 'ctx-who' };
   await serve(options, ContextController);
   await firstValueFrom(connect(options).send({ cmd: 'look' }, {}));
-  const { instance } = await seen.promise;
+  const { instance, stream } = await seen.promise;
   const look = inspect(redis.url);
-  const consumers = (await look.xinfo('CONSUMERS', '{ctx-who:0}:inbox:context', 'context')) as unknown[][];
+  const consumers = (await look.xinfo('CONSUMERS', stream, 'context')) as unknown[][];
   expect(consumers.map((consumer) => consumer[consumer.indexOf('name') + 1])).toEqual([instance]);
   await expect(look.hkeys('{ctx-who:0}:instances:context')).resolves.toEqual([instance]);
 });

@@ -6,6 +6,7 @@ import type { Redis } from 'ioredis';
 import { EMPTY, Observable, concat, concatMap, firstValueFrom, from, of, throwError, timer } from 'rxjs';
 import { closeAll, connect, inspect, Lines, serve, serveModule } from '../../support/app.js';
 import { RedisServer } from '../../support/redis-server.js';
+import { topicKey } from '../../support/shards.js';
 import { deferred, eventually } from '../../support/wait.js';
 
 let redis: RedisServer;
@@ -22,7 +23,7 @@ beforeEach(() => {
 afterEach(closeAll);
 afterAll(() => redis.stop());
 
-const topic = (pattern: string): string => `{${options.namespace}:0}:topic:${pattern}`;
+const topic = (pattern: string): string => topicKey(pattern, options.namespace);
 
 async function publish(pattern: unknown, data: unknown = {}): Promise<void> {
   await firstValueFrom(connect(options).emit(pattern, data), { defaultValue: undefined });
@@ -94,7 +95,7 @@ test('a handler that fails does not keep the others from running, and the event 
   await eventually(() => lines.with('is delivered again')[0], 'a line about the failure');
   const [line] = lines.with('is delivered again');
   expect(line).toMatch(
-    /^warn: Event 'mixed' \(entry \d+-\d+ of '\{events-\d+:0\}:topic:mixed'\) failed at delivery 1 and is delivered again in \d+ ms/,
+    /^warn: Event 'mixed' \(entry \d+-\d+ of '\{events-\d+:\d\}:topic:mixed'\) failed at delivery 1 and is delivered again in \d+ ms/,
   );
 });
 

@@ -13,6 +13,7 @@ import { firstValueFrom, of, type Observable } from 'rxjs';
 import { REDIS_STREAMS, RedisStreamsModule, RedisStreamsServer } from '../../../lib/index.js';
 import { closeAll, connect, onClose, testModule } from '../../support/app.js';
 import { RedisServer, freePort } from '../../support/redis-server.js';
+import { SHARDS } from '../../support/shards.js';
 import { eventually } from '../../support/wait.js';
 
 @Injectable()
@@ -62,7 +63,7 @@ async function hybrid(services: string[], inheritAppConfig: boolean) {
   app.useGlobalFilters(new SavingFilter());
   for (const service of services) {
     app.connectMicroservice<MicroserviceOptions>(
-      { strategy: new RedisStreamsServer({ connection: redis.url, service }) },
+      { strategy: new RedisStreamsServer({ connection: redis.url, shards: SHARDS, service }) },
       { inheritAppConfig },
     );
   }
@@ -73,7 +74,7 @@ async function hybrid(services: string[], inheritAppConfig: boolean) {
 }
 
 test('a microservice has its own globals', async () => {
-  const server = new RedisStreamsServer({ connection: redis.url, service: 'pure' });
+  const server = new RedisStreamsServer({ connection: redis.url, shards: SHARDS, service: 'pure' });
   const app = await NestFactory.createMicroservice<MicroserviceOptions>(
     testModule({ controllers: [GreetingController] }),
     { strategy: server, logger: false },
@@ -124,7 +125,7 @@ test('several servers of several applications live in one process', async () => 
   };
   for (const name of ['a', 'b', 'c']) {
     const app = await NestFactory.createMicroservice(testModule({ controllers: [named(name)] }), {
-      strategy: new RedisStreamsServer({ connection: redis.url, service: name }),
+      strategy: new RedisStreamsServer({ connection: redis.url, shards: SHARDS, service: name }),
       logger: false,
     });
     onClose(() => app.close());
@@ -156,7 +157,7 @@ test('a hybrid application of two transports binds each handler where it belongs
   const tcp = { host: '127.0.0.1', port: await freePort() };
   app.connectMicroservice<MicroserviceOptions>({ transport: Transport.TCP, options: tcp });
   app.connectMicroservice<MicroserviceOptions>({
-    strategy: new RedisStreamsServer({ connection: redis.url, service: 'two' }),
+    strategy: new RedisStreamsServer({ connection: redis.url, shards: SHARDS, service: 'two' }),
   });
   await app.init();
   await app.startAllMicroservices();
@@ -165,7 +166,7 @@ test('a hybrid application of two transports binds each handler where it belongs
 
 test('the strategy may come from the application itself, by inject and useFactory', async () => {
   const module = testModule({
-    imports: [RedisStreamsModule.forRoot({ connection: redis.url, service: 'injected' })],
+    imports: [RedisStreamsModule.forRoot({ connection: redis.url, shards: SHARDS, service: 'injected' })],
     controllers: [GreetingController],
   });
   const app = await NestFactory.createMicroservice(module, {
@@ -194,7 +195,7 @@ test('a backlog is not handled before the application’s providers are ready', 
   const options = { connection: redis.url, service: 'order', namespace: 'order' };
   await firstValueFrom(connect(options).emit('waiting', {}), { defaultValue: undefined });
   const app = await NestFactory.createMicroservice(testModule({ controllers: [OrderController] }), {
-    strategy: new RedisStreamsServer(options),
+    strategy: new RedisStreamsServer({ ...options, shards: SHARDS }),
     logger: false,
   });
   onClose(() => app.close());

@@ -11,6 +11,7 @@ test('the keys of a namespace are those of the documentation', () => {
   expect({ ...keys, tag: undefined }).toEqual({
     namespace: 'shop',
     layout: '{shop:0}:layout',
+    layoutLock: '{shop:0}:layout-lock',
     topics: '{shop:0}:topics',
     announce: '{shop:0}:announce',
     subscriptions: '{shop:0}:subscriptions',
