@@ -18,7 +18,7 @@ test('a route without a handler has none, not even one named as a member of ever
     expect(handlers.request(route)).toBeUndefined();
     expect(handlers.event(route)).toBeUndefined();
   }
-  expect(handlers.eventRoutes).toEqual([]);
+  expect(handlers.subscriptionsIn(0, 1).durable).toEqual({ topics: [], wildcards: [] });
 });
 
 test('the last message handler of a route wins, and the caller is told that it replaced one', () => {
@@ -46,7 +46,7 @@ test('a route may have handlers of both kinds, which do not meet', () => {
   expect(handlers.event('a')).toEqual([event]);
 });
 
-test('event routes are those with an event handler, each once', () => {
+test('what a service subscribes to are the patterns with an event handler, each once', () => {
   const handlers = new Handlers();
   for (const [route, isEvent] of [
     ['a', true],
@@ -60,5 +60,6 @@ test('event routes are those with an event handler, each once', () => {
       handlers.addRequest(route, handler());
     }
   }
-  expect(handlers.eventRoutes).toEqual(['a', '__proto__']);
+  expect(handlers.subscriptionsIn(0, 1).durable).toEqual({ topics: ['a', '__proto__'], wildcards: [] });
+  expect(handlers.eventCount).toBe(2);
 });
