@@ -1,8 +1,8 @@
 import { ConfigurationError } from '../errors.js';
 import { isWildcard } from '../protocol/wildcard.js';
-import { ANNOUNCE_MAX_LENGTH, REGISTERED_FOR_MS } from '../redis/scripts/drop-idle-topic.js';
+import { REGISTERED_FOR_MS } from '../redis/scripts/drop-idle-topic.js';
 import type { Shard } from '../redis/shard.js';
-import { execute } from '../redis/transaction.js';
+import { registerTopic } from '../redis/topics.js';
 
 /** Patterns come from the application and may be many; what is forgotten is only registered again. */
 const MAX_REMEMBERED = 10_000;
@@ -66,17 +66,7 @@ export class TopicRegistry {
         `The event '${pattern}' was not published: '*' and '>' as segments of a pattern are for those who subscribe.`,
       );
     }
-    const { commands, keys } = this.shard;
-    // Asked first, so that a topic is announced once and not by every publisher. Two at the same time announce it
-    // twice, which does no harm; the other order could leave it registered but never announced.
-    if ((await commands.client.sismember(keys.topics, pattern)) === 0) {
-      await execute(
-        commands.client
-          .multi()
-          .xadd(keys.announce, 'MAXLEN', '~', ANNOUNCE_MAX_LENGTH, '*', 'topic', pattern)
-          .sadd(keys.topics, pattern),
-      );
-    }
+    await registerTopic(this.shard, pattern);
     if (this.registered.size >= MAX_REMEMBERED) {
       this.registered.clear();
     }

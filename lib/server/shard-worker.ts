@@ -2,6 +2,7 @@ import type { Deserializer } from '@nestjs/microservices';
 import type { ResolvedServerOptions } from '../options.js';
 import type { StreamBatch } from '../redis/replies.js';
 import type { Shard } from '../redis/shard.js';
+import { registerTopic } from '../redis/topics.js';
 import { CallerWatch } from './caller-watch.js';
 import { Cancellations } from './cancellations.js';
 import { Claims } from './claims.js';
@@ -100,6 +101,7 @@ export class ShardWorker implements TopicListener {
       wanted: deps.wanted,
       streams,
       forgetAfter: options.forgetAfter,
+      onVanished: () => this.registerTopicsAgain(),
     });
     const settled = (stream: string): void => this.retention.settled(stream);
     this.lease = new Lease({
@@ -255,6 +257,12 @@ export class ShardWorker implements TopicListener {
           }
         }),
     );
+  }
+
+  /** Whoever publishes to them may take them for registered still. */
+  private async registerTopicsAgain(): Promise<void> {
+    const late = this.streams.topics.filter((stream) => this.streams.isLate(stream));
+    await Promise.all(late.map((stream) => registerTopic(this.shard, this.streams.patternOf(stream)!)));
   }
 
   private removeTopic(stream: string): void {

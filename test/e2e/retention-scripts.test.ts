@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
 import type { Redis } from 'ioredis';
+import { means } from '../../lib/protocol/wildcard.js';
 import { Keys } from '../../lib/redis/keys.js';
 import { dropTopic } from '../../lib/redis/scripts/drop-topic.js';
 import { ENTRY_IDS } from '../../lib/redis/scripts/entry-ids.js';
@@ -7,6 +9,7 @@ import { forgetSubscriptions } from '../../lib/redis/scripts/forget-subscription
 import { makeGroup } from '../../lib/redis/scripts/make-group.js';
 import { subscribe } from '../../lib/redis/scripts/subscribe.js';
 import { trimTopic, type TrimOutcome } from '../../lib/redis/scripts/trim-topic.js';
+import { WILDCARDS } from '../../lib/redis/scripts/wildcards.js';
 import { parseSubscriptions, subscriptionField } from '../../lib/redis/replies.js';
 import { closeAll, inspect } from '../support/app.js';
 import { RedisServer } from '../support/redis-server.js';
@@ -229,9 +232,24 @@ describe('making a group', () => {
   });
 });
 
+test('what subscriptions mean, in Lua, is what they mean elsewhere', async () => {
+  const words = ['', 'a', 'b', '*', '>', 'a*', '{', '{"a":1}', '%', 'é', '[x]'];
+  const some = fc
+    .array(fc.constantFrom(...words), { minLength: 1, maxLength: 5 })
+    .map((all) => all.join('.'));
+  const script = `${WILDCARDS} return means(ARGV[1], ARGV[2]) and 1 or 0`;
+  await fc.assert(
+    fc.asyncProperty(some, some, async (pattern, topic) => {
+      const isMeant = (await redis.eval(script, 0, pattern, topic)) === 1;
+      expect([pattern, topic, isMeant]).toEqual([pattern, topic, means(pattern, topic)]);
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
 describe('subscriptions', () => {
   test('a new one raises the version, a renewal does not, and after a loss no version comes again', async () => {
-    const say = (...patterns: string[]): Promise<void> =>
+    const say = (...patterns: string[]): Promise<number> =>
       subscribe(redis, keys.subscriptions, fields('a', patterns), 5_000);
     await say('x', 'y z');
     const first = Number(await versionNow());

@@ -28,17 +28,18 @@ end
 return added
 `);
 
-/** Writes or renews subscriptions, by their fields; resolves when all are written. */
+/** Writes or renews subscriptions, by their fields; resolves, when all are written, to how many are new. */
 export async function subscribe(
   redis: Redis,
   subscriptions: string,
   fields: readonly string[],
   forgetAfter: number,
-): Promise<void> {
+): Promise<number> {
   const calls: Promise<unknown>[] = [];
   for (let i = 0; i < fields.length; i += MAX_PER_CALL) {
     const args = [String(forgetAfter), ...fields.slice(i, i + MAX_PER_CALL)];
     calls.push(SUBSCRIBE.run(redis, [subscriptions], args));
   }
-  await Promise.all(calls);
+  const added = (await Promise.all(calls)) as number[];
+  return added.reduce((sum, count) => sum + count, 0);
 }

@@ -34,6 +34,7 @@ export class BroadcastReader {
       room: () => lane.whenFree() ?? this.hasTopics.wait() ?? this.whenFewerWait(),
       read: (redis) => this.read(redis),
       deliver: (batches) => this.deliver(batches),
+      connected: () => workers.forEach((worker) => worker.recheck()),
     });
   }
 

@@ -1,5 +1,5 @@
 import { errorWord, isReplyError } from '../../redis/redis-errors.js';
-import { lastGenerated, parseTime } from '../../redis/replies.js';
+import { entryTime, isEarlier, lastGenerated, parseTime } from '../../redis/replies.js';
 import type { Shard } from '../../redis/shard.js';
 
 const BEGINNING = '0-0';
@@ -51,7 +51,6 @@ export class BroadcastTopics {
   async begin(): Promise<void> {
     const { client } = this.shard.commands;
     this.origin = `${Math.floor(parseTime(await client.time()))}-0`;
-    this.shard.onForgotten(this.onForgotten);
     await Promise.all(this.patterns.map((pattern) => this.addAtEnd(pattern)));
   }
 
@@ -81,10 +80,6 @@ export class BroadcastTopics {
     }
   }
 
-  close(): void {
-    this.shard.offForgotten(this.onForgotten);
-  }
-
   private async addAtEnd(pattern: string): Promise<void> {
     const stream = this.shard.keys.topic(pattern);
     this.byStream.set(stream, { pattern, stream, lastId: await this.endOf(stream) });
@@ -101,11 +96,32 @@ export class BroadcastTopics {
     }
   }
 
-  /** The ids of what comes may lie below those that were read. */
-  private readonly onForgotten = (): void => {
-    this.origin = BEGINNING;
-    for (const topic of this.byStream.values()) {
+  /**
+   * After a connection was made, or Redis has lost what it held: it may be another Redis, whose ids lie below those that
+   * were read. A topic that is not there, or ends before what was read of it, is read from its beginning.
+   */
+  async recheck(): Promise<void> {
+    if (!this.isBegun) {
+      return;
+    }
+    const isBehind = parseTime(await this.shard.commands.client.time()) < entryTime(this.origin);
+    if (isBehind) {
+      this.origin = BEGINNING;
+    }
+    const changed = await Promise.all([...this.byStream.values()].map((topic) => this.recheckOne(topic)));
+    if (changed.includes(true)) {
+      this.onChange();
+    }
+  }
+
+  private async recheckOne(topic: BroadcastTopic): Promise<boolean> {
+    const { lastId } = topic;
+    const end = await this.endOf(topic.stream);
+    // Unless something was read meanwhile, which the answer may not know of.
+    const isBelow = topic.lastId === lastId && isEarlier(end, lastId);
+    if (isBelow) {
       topic.lastId = BEGINNING;
     }
-  };
+    return isBelow;
+  }
 }

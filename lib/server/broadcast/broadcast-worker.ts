@@ -1,3 +1,4 @@
+import { commandFailure, messageOf } from '../../redis/redis-errors.js';
 import type { StreamBatch } from '../../redis/replies.js';
 import type { Shard } from '../../redis/shard.js';
 import type { Subscribed } from '../handlers.js';
@@ -34,9 +35,26 @@ export class BroadcastWorker implements TopicListener {
   }
 
   /** Finds where what it reads begins. Once the subscriptions are written, so that it is kept from there on. */
-  begin(): Promise<void> {
-    return this.shard.settingUp(() => this.topics.begin());
+  async begin(): Promise<void> {
+    await this.shard.settingUp(() => this.topics.begin());
+    this.shard.commands.on('ready', this.recheck);
+    this.shard.onForgotten(this.recheck);
   }
+
+  /** Redis may be another one: looks, in the background, whether what was read before is there. */
+  readonly recheck = (): void => {
+    if (this.shard.commands.isReady) {
+      this.topics.recheck().catch((error: unknown) => {
+        // A connection that was lost brings us here again.
+        if (commandFailure(error) === 'refused') {
+          this.deps.reporter.warnings.report(
+            'Broadcasts',
+            `It could not be looked up where topics end: ${messageOf(error)}`,
+          );
+        }
+      });
+    }
+  };
 
   found(pattern: string): Promise<void> {
     return this.topics.add(pattern);
@@ -69,6 +87,7 @@ export class BroadcastWorker implements TopicListener {
   /** Tries nothing again any more. */
   hold(): void {
     this.runner.hold();
-    this.topics.close();
+    this.shard.commands.off('ready', this.recheck);
+    this.shard.offForgotten(this.recheck);
   }
 }

@@ -20,6 +20,8 @@ export interface RetentionOptions {
   wanted: ShardSubscriptions;
   /** What this instance reads. */
   streams: Streams;
+  /** Redis has lost the subscriptions, and perhaps more. */
+  onVanished: () => Promise<void>;
   /** Milliseconds after which a service that was not seen does not hold back events any more. */
   forgetAfter: number;
 }

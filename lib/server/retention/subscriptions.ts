@@ -17,6 +17,8 @@ export interface SubscriptionsOptions {
   wanted: ShardSubscriptions;
   /** Milliseconds after the last renewal for which they count. */
   forgetAfter: number;
+  /** They had been written before, and were gone: Redis has lost them, and perhaps more. Its end is waited for. */
+  onVanished: () => Promise<void>;
   /** A renewal on the timer failed; the next one is a new attempt. */
   onFailure: (error: unknown) => void;
 }
@@ -28,6 +30,7 @@ export interface SubscriptionsOptions {
 export class Subscriptions {
   private readonly fields: readonly string[];
   private timer: NodeJS.Timeout | undefined;
+  private areWritten = false;
 
   constructor(private readonly options: SubscriptionsOptions) {
     const { service, wanted } = options;
@@ -54,7 +57,13 @@ export class Subscriptions {
   async renew(): Promise<void> {
     const { shard, forgetAfter } = this.options;
     if (!this.isEmpty) {
-      await subscribe(shard.commands.client, shard.keys.subscriptions, this.fields, forgetAfter);
+      const { client } = shard.commands;
+      const added = await subscribe(client, shard.keys.subscriptions, this.fields, forgetAfter);
+      const haveVanished = this.areWritten && added > 0;
+      this.areWritten = true;
+      if (haveVanished) {
+        await this.options.onVanished();
+      }
     }
   }
 
