@@ -14,7 +14,6 @@ import {
   listener,
   settledUpTo,
   subscribeByHand,
-  SUBSCRIPTIONS,
   TOPICS,
   topicOf,
 } from '../support/retention.js';
