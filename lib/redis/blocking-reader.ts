@@ -4,7 +4,7 @@ import { Backoff, pause, settledWithin } from '../util/time.js';
 import type { CommandConnection } from './command-connection.js';
 import type { ConnectionMaker, ConnectionRole } from './connection-factory.js';
 import type { Log } from './log.js';
-import { isDisplaced, isReplyError, messageOf } from './redis-errors.js';
+import { isDisplaced, isNoPermission, isReplyError, messageOf } from './redis-errors.js';
 import { parseStreams, type StreamBatch } from './replies.js';
 
 /**
@@ -278,7 +278,8 @@ export class BlockingReader {
     commands.client.client('UNBLOCK', this.clientId).then(
       () => (this.isUnblocking = false),
       (error: unknown) => {
-        // Not allowed, or the connection was lost: BLOCK ends the read.
+        // Not allowed, and so not asked for again, or the connection was lost: BLOCK ends the read.
+        this.isUnblocking = isNoPermission(error);
         this.options.log.warn(`CLIENT UNBLOCK failed (${messageOf(error)}); waiting for the read to end`);
       },
     );
