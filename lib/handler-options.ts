@@ -1,11 +1,13 @@
 import { ConfigurationError } from './errors.js';
-import { retryFault, type Fault } from './option-faults.js';
+import { retryFault, trueOrFalse, type Fault } from './option-faults.js';
 import { withDefaults, type RetryOptions } from './options.js';
 
 /** What an event handler asks for: the second argument of `@EventPattern(pattern, options)`. */
 export interface EventHandlerOptions {
   /** How often it is called for an event, and after which pauses. Default: those of the service. */
   retry?: RetryOptions;
+  /** Whether each instance of the service calls it, not one of them. Default false. */
+  broadcast?: boolean;
 }
 
 /** What of the service's options a handler's defaults are. */
@@ -16,11 +18,13 @@ export interface HandlerDefaults {
 /** Handler options with every default filled in. */
 export interface ResolvedHandlerOptions {
   retry: Required<RetryOptions>;
+  broadcast: boolean;
 }
 
 /** What is wrong with a value of each option. Nest's users keep things of their own beside them, which are let be. */
 const FAULTS: Record<keyof EventHandlerOptions, Fault> = {
   retry: retryFault,
+  broadcast: trueOrFalse,
 };
 
 /** Checks what a handler asks for and fills in the service's defaults. Throws a `ConfigurationError`. */
@@ -36,6 +40,6 @@ export function resolveHandlerOptions(
       throw new ConfigurationError(`Option '${name}' of the handler of '${pattern}' ${fault}.`);
     }
   }
-  const { retry } = extras as EventHandlerOptions;
-  return { retry: withDefaults(retry, defaults.retry) as Required<RetryOptions> };
+  const { retry, broadcast = false } = extras as EventHandlerOptions;
+  return { retry: withDefaults(retry, defaults.retry) as Required<RetryOptions>, broadcast };
 }

@@ -10,7 +10,8 @@ export interface MessageReport {
   /** The entry's id in its stream. */
   entryId: string;
   stream: string;
-  kind: 'request' | 'event';
+  /** A `broadcast` is an event that each instance of a service gets. */
+  kind: 'request' | 'event' | 'broadcast';
   /** How often it has been delivered, this time included. */
   deliveries: number;
 }
@@ -50,6 +51,17 @@ export interface RedisStreamsReports {
   expired: MessageReport;
   /** A request was cancelled by its caller. `wasRunning`: its handler was stopped. */
   cancelled: MessageReport & { wasRunning: boolean };
+  /** A broadcast was given up by this instance: its handlers failed as often as they may, or there is nothing to handle. */
+  broadcastDropped: MessageReport & { error: unknown };
+  /** Broadcasts were removed before this instance read them: entries later than `after`, up to `until`. */
+  broadcastsMissed: {
+    service: string;
+    instance: string;
+    pattern: string;
+    stream: string;
+    after: string;
+    until: string;
+  };
   /** A service was not seen for `forgetAfter`, and does not hold back events any more. */
   subscriptionForgotten: { service: string; pattern: string; lastSeen: Date };
 }

@@ -55,6 +55,11 @@ export function wholeNumber(min: number, max: number, unit: string): Fault {
       : `must be a whole number from ${min} to ${max} ${unit}, not ${show(value)}`;
 }
 
+/** Only `true` and `false`. */
+export function trueOrFalse(value: unknown): string | undefined {
+  return typeof value === 'boolean' ? undefined : `must be true or false, not ${show(value)}`;
+}
+
 /** Only one of these. */
 export function oneOf(...allowed: string[]): Fault {
   return (value) =>

@@ -9,6 +9,7 @@ import {
   oneOf,
   retryFault,
   show,
+  trueOrFalse,
   wholeNumber,
   type Fault,
 } from './option-faults.js';
@@ -203,8 +204,7 @@ export const SERVER_RULES = {
     default: { maxLength: 100_000, stack: false },
     fault: membersFault({
       maxLength: wholeNumber(1, 100_000_000, 'entries'),
-      stack: (value) =>
-        typeof value === 'boolean' ? undefined : `must be true or false, not ${show(value)}`,
+      stack: trueOrFalse,
     }),
     isGroup: true,
   },

@@ -1,5 +1,6 @@
+import { isWildcard } from '../protocol/wildcard.js';
 import { isReplyError } from '../redis/redis-errors.js';
-import { parseEntries, parseSubscriptions } from '../redis/replies.js';
+import { parseEntries, parseSubscriptions, type Subscription } from '../redis/replies.js';
 import { carrySubscriptions } from '../redis/scripts/carry-subscriptions.js';
 import { forgetSubscriptions } from '../redis/scripts/forget-subscriptions.js';
 import { shardOf } from '../redis/sharding.js';
@@ -23,7 +24,11 @@ const EMPTIED = new Set([
   'floors',
   'topics',
   'announce',
+  'idle',
 ]);
+
+/** Before the key of a topic, in the floors: how far it was cut. */
+const CUT = 'cut ';
 
 /**
  * Moves what has to lie elsewhere out of one shard, whose messages have all been handled: subscriptions, without which
@@ -41,8 +46,12 @@ export async function moveOut(
   const leaves = (pattern: string): boolean => placeOf(pattern) !== source;
 
   const all = parseSubscriptions(await client.hgetall(source.keys.subscriptions));
-  const leaving = all.filter(({ pattern }) => leaves(pattern));
-  for (const [place, some] of groupBy(leaving, ({ pattern }) => placeOf(pattern))) {
+  // A wildcard means topics of all shards, and is said in each.
+  const belongs = ({ pattern }: Subscription, place: ShardPlace): boolean =>
+    place.index < shards && (isWildcard(pattern) || placeOf(pattern) === place);
+  const leaving = all.filter((one) => !belongs(one, source));
+  for (const place of places.filter((one) => one !== source)) {
+    const some = all.filter((one) => belongs(one, place));
     await carrySubscriptions(place.commands.client, place.keys.subscriptions, some);
   }
   const known = (await client.smembers(source.keys.topics)).filter(leaves);
@@ -105,7 +114,11 @@ async function copyEntries(
 /** A topic of the same key that comes into being later must not be taken for the one of which they tell. */
 async function removeFloors({ commands, keys }: ShardPlace, topics: ReadonlySet<string>): Promise<void> {
   const fields = await commands.client.hkeys(keys.floors);
-  const gone = fields.filter((field) => topics.has(field.slice(0, field.lastIndexOf(' '))));
+  const gone = fields.filter(
+    (field) =>
+      topics.has(field.slice(0, field.lastIndexOf(' '))) ||
+      (field.startsWith(CUT) && topics.has(field.slice(CUT.length))),
+  );
   for (const some of chunks(gone, NAMES_AT_ONCE)) {
     await commands.client.hdel(keys.floors, ...some);
   }

@@ -1,3 +1,4 @@
+import { means } from '../protocol/wildcard.js';
 import type { CommandConnection } from '../redis/command-connection.js';
 import type { Keys } from '../redis/keys.js';
 import { parseGroups, parseSubscriptions, type Subscription } from '../redis/replies.js';
@@ -120,11 +121,13 @@ export async function claimants(
   pattern: string,
   subscriptions: readonly Subscription[],
 ): Promise<string[]> {
-  const services = new Set(subscriptions.map(({ service }) => service));
+  // Broadcasts wait for nobody.
+  const waited = subscriptions.filter(({ isBroadcast }) => !isBroadcast);
+  const services = new Set(waited.map(({ service }) => service));
   const groups = parseGroups(await commands.client.xinfo('GROUPS', topic));
   return [
     ...new Set([
-      ...subscriptions.filter((one) => one.pattern === pattern).map(({ service }) => service),
+      ...waited.filter((one) => means(one.pattern, pattern)).map(({ service }) => service),
       ...groups.map(({ name }) => name).filter((name) => services.has(name)),
     ]),
   ];

@@ -47,7 +47,7 @@ export class Publisher implements RequestHost {
     const { shard, warnings } = deps;
     this.shard = shard;
     this.topics = new TopicRegistry(shard);
-    shard.onForgotten(() => this.topics.forget());
+    shard.onForgotten(() => this.topics.registerAgain());
     this.lengths = new StreamLengths(shard.commands, new RoomMaker(shard, warnings));
     this.cancellations = new Cancellations(shard, warnings);
     this.outbox = new Outbox(shard.commands, this.lengths, deps.waitingInAll);
@@ -104,7 +104,7 @@ export class Publisher implements RequestHost {
         waits: false,
         withdrawn: false,
         written: false,
-        prepare: (now) => this.admit(stream, pattern, settings, now) ?? this.topics.ensure(pattern),
+        prepare: (now) => this.admit(stream, pattern, settings, now) ?? this.topics.ensure(pattern, now),
         stored: () => {
           clearTimeout(timer);
           resolve();

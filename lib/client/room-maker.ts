@@ -53,10 +53,11 @@ export class RoomMaker {
     dropsOldest: boolean,
   ): Promise<MadeRoom> {
     const { commands, keys } = this.shard;
-    const { subscriptions } = keys;
+    const { subscriptions, floors } = keys;
     if (this.scriptsAllowed) {
       try {
-        return await makeRoom(commands.client, { stream, subscriptions, maxLength, pattern, dropsOldest });
+        const request = { stream, subscriptions, floors, maxLength, pattern, dropsOldest };
+        return await makeRoom(commands.client, request);
       } catch (error) {
         if (!isReplyError(error)) {
           throw error;

@@ -4,7 +4,7 @@ import { Backoff, pause, settledWithin } from '../util/time.js';
 import type { CommandConnection } from './command-connection.js';
 import type { ConnectionMaker, ConnectionRole } from './connection-factory.js';
 import type { Log } from './log.js';
-import { isDisplaced, isReplyError, messageOf } from './redis-errors.js';
+import { isDisplaced, isNoPermission, isReplyError, messageOf } from './redis-errors.js';
 import { parseStreams, type StreamBatch } from './replies.js';
 
 /**
@@ -65,6 +65,9 @@ export class BlockingReader {
   private isReported = false;
   private isUnblocking = false;
   private readingSince: number | undefined;
+  private reads = 0;
+  /** Reads up to this one are to end. */
+  private interrupted = 0;
   private lostAt = Number.NEGATIVE_INFINITY;
   private isClosed = false;
   private watchdog: NodeJS.Timeout | undefined;
@@ -96,7 +99,7 @@ export class BlockingReader {
     return performance.now() - this.lostAt < BLOCK_MS + BLOCK_GRACE_MS;
   }
 
-  /** Starts the loop; resolves once the first read has been written. */
+  /** Starts the loop; resolves once the first read has been written, or the connection waits for room to write it. */
   async start(): Promise<void> {
     if (!this.loop) {
       // Rejects when the first attempt fails, while ioredis goes on trying: 'ready' decides.
@@ -130,7 +133,22 @@ export class BlockingReader {
 
   /** Ends a read that waits, so that the next one is begun; where that is not allowed, it waits for BLOCK. */
   interrupt(commands: CommandConnection): void {
-    this.unblock(commands);
+    const isInterrupting = this.isInterrupting;
+    this.interrupted = this.reads;
+    if (this.isInterrupting && !isInterrupting) {
+      void this.interruptRead(commands);
+    }
+  }
+
+  private get isInterrupting(): boolean {
+    return this.readingSince !== undefined && this.reads <= this.interrupted;
+  }
+
+  private async interruptRead(commands: CommandConnection): Promise<void> {
+    while (this.isInterrupting && !this.stopping.signal.aborted) {
+      this.unblock(commands);
+      await pause(UNBLOCK_EVERY_MS, this.stopping.signal);
+    }
   }
 
   /** Ends the loop and the connection at once; a read under way is abandoned. */
@@ -146,8 +164,7 @@ export class BlockingReader {
   private async run(): Promise<void> {
     const stop = this.stopping.signal;
     while (!stop.aborted) {
-      await this.waitForRoom();
-      await this.untilStopped(this.connected.wait());
+      await this.untilReady();
       if (stop.aborted) {
         break;
       }
@@ -155,13 +172,21 @@ export class BlockingReader {
     }
   }
 
-  /** Room may be taken again before we come to use it. */
-  private async waitForRoom(): Promise<void> {
-    let full = this.options.room?.();
-    while (full && !this.stopping.signal.aborted) {
-      await this.untilStopped(full);
-      full = this.options.room?.();
+  /** Until there is a connection, and room: that may be taken again before we come to use it. */
+  private async untilReady(): Promise<void> {
+    let waiting = this.connected.wait() ?? this.full();
+    while (waiting && !this.stopping.signal.aborted) {
+      await this.untilStopped(waiting);
+      waiting = this.connected.wait() ?? this.full();
     }
+  }
+
+  private full(): Promise<void> | undefined {
+    const full = this.options.room?.();
+    if (full) {
+      this.firstRead.open();
+    }
+    return full;
   }
 
   private async readOnce(): Promise<void> {
@@ -172,6 +197,7 @@ export class BlockingReader {
         return;
       }
       this.firstRead.open();
+      this.reads++;
       this.readingSince = performance.now();
       const batches = parseStreams(await answer);
       this.readingSince = undefined;
@@ -252,7 +278,8 @@ export class BlockingReader {
     commands.client.client('UNBLOCK', this.clientId).then(
       () => (this.isUnblocking = false),
       (error: unknown) => {
-        // Not allowed, or the connection was lost: BLOCK ends the read.
+        // Not allowed, and so not asked for again, or the connection was lost: BLOCK ends the read.
+        this.isUnblocking = isNoPermission(error);
         this.options.log.warn(`CLIENT UNBLOCK failed (${messageOf(error)}); waiting for the read to end`);
       },
     );

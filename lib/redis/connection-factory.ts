@@ -15,7 +15,7 @@ export type RedisConnectionOption =
 export type SingleConnectionOption = Exclude<RedisConnectionOption, Cluster | ClusterConnectionOption>;
 
 /** What a connection is for; part of its name in CLIENT LIST. */
-export type ConnectionRole = 'commands' | 'inbox' | 'topics' | 'control' | 'replies';
+export type ConnectionRole = 'commands' | 'inbox' | 'topics' | 'control' | 'broadcast' | 'replies';
 
 /** ioredis keeps a timer for this long after a connection is closed, also one that was dead before. */
 const DISCONNECT_WITHIN_MS = 500;

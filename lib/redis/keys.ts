@@ -11,9 +11,17 @@ export class Keys {
   readonly topics: string;
   /** Stream: news of them. */
   readonly announce: string;
-  /** Hash: `<service> <pattern>` -> when an instance last said so, and `version`. */
+  /** Sorted set: event patterns that were taken out of `topics` since nothing happens to them, and when. */
+  readonly idle: string;
+  /**
+   * Hash: `<service> <pattern>` -> when an instance last said so, and `version`. What each instance of a service gets is
+   * `{<service>} <pattern>`.
+   */
   readonly subscriptions: string;
-  /** Hash: `<stream> <group>` -> the id up to which the group has settled everything. */
+  /**
+   * Hash: `<stream> <group>` -> the id up to which the group has settled everything; `cut <stream>` -> the id of the
+   * last entry that was removed from a topic with broadcast handlers.
+   */
   readonly floors: string;
   /** Sorted set: ids of requests that were cancelled after they had been delivered, by their deadlines. */
   readonly cancelled: string;
@@ -28,6 +36,7 @@ export class Keys {
     this.layoutLock = `${this.tag}:layout-lock`;
     this.topics = `${this.tag}:topics`;
     this.announce = `${this.tag}:announce`;
+    this.idle = `${this.tag}:idle`;
     this.subscriptions = `${this.tag}:subscriptions`;
     this.floors = `${this.tag}:floors`;
     this.cancelled = `${this.tag}:cancelled`;

@@ -242,12 +242,24 @@ export function infoField(info: string, field: string): string | undefined {
 export interface Subscription {
   service: string;
   pattern: string;
+  /** Each instance of it gets the events, by reading them itself: there is no group to wait for. */
+  isBroadcast: boolean;
+  /** The name of the field. */
+  field: string;
   /** When an instance last said so, in milliseconds by Redis' clock; 0 where that cannot be read. */
   lastSeen: number;
   /** For how long after that it counts, in milliseconds; `undefined` where it was not said. */
   forgetAfter: number | undefined;
   /** The field's value as it is. */
   value: string;
+}
+
+/**
+ * The field of a subscription: the service, a space, the pattern. The service of a broadcast is in braces, which no
+ * service's name may hold.
+ */
+export function subscriptionField(service: string, pattern: string, isBroadcast: boolean): string {
+  return `${isBroadcast ? `{${service}}` : service} ${pattern}`;
 }
 
 /** The answer of HGETALL for the subscriptions. A service's name holds no space, a pattern may; `version` has none. */
@@ -257,9 +269,13 @@ export function parseSubscriptions(reply: Readonly<Record<string, string>>): Sub
     const space = field.indexOf(' ');
     if (space > 0) {
       const [lastSeen = '', forgetAfter = ''] = value.split(' ');
+      const name = field.slice(0, space);
+      const isBroadcast = name.startsWith('{') && name.endsWith('}');
       subscriptions.push({
-        service: field.slice(0, space),
+        service: isBroadcast ? name.slice(1, -1) : name,
         pattern: field.slice(space + 1),
+        isBroadcast,
+        field,
         lastSeen: millisecondsIn(lastSeen) ?? 0,
         forgetAfter: millisecondsIn(forgetAfter),
         value,
@@ -279,6 +295,12 @@ export interface MadeGroup {
   from: string;
   /** Whether it was there before: how far it was had been recorded. */
   hadFloor: boolean;
+}
+
+/** The position of a stream: the last id it has given. */
+export function lastGenerated(reply: unknown): string {
+  const info = reply as readonly unknown[];
+  return String(info[info.indexOf('last-generated-id') + 1]);
 }
 
 /** The answer of the script that makes a consumer group. */

@@ -81,6 +81,11 @@ export class RedisStreamsContext extends BaseRpcContext<[delivery: Delivery]> {
     return this.instanceInfo.id;
   }
 
+  /** Whether each instance of the service is given this event, as `@EventPattern(pattern, { broadcast: true })` asks. */
+  get isBroadcast(): boolean {
+    return this.delivery.isBroadcast === true;
+  }
+
   /** How often the message has been delivered, this time included. */
   get deliveryCount(): number {
     return this.delivery.deliveries;
@@ -98,9 +103,14 @@ export class RedisStreamsContext extends BaseRpcContext<[delivery: Delivery]> {
   /**
    * Acknowledges the event, with `acknowledge: 'manual'`: at once, or, where several handlers have it, when all have
    * called this. It may be called after the handler has returned; until then the event holds a slot.
-   * Throws a `ConfigurationError` for a request, and with another `acknowledge`.
+   * Throws a `ConfigurationError` for a request, for a broadcast, and with another `acknowledge`.
    */
   ack(): void {
+    if (this.isBroadcast) {
+      throw new ConfigurationError(
+        `context.ack() is for events that one instance handles; '${this.pattern}' is a broadcast here, which nobody waits for.`,
+      );
+    }
     this.verdictOf('ack').ack();
   }
 

@@ -21,48 +21,58 @@ export interface ControlListener {
   orphaned(stream: string): void;
 }
 
-/** The control stream of a shard, and how far it has been read. */
+/** Who is told of topics that come and go. */
+export interface AnnounceListener {
+  announced(pattern: string): void;
+  gone(pattern: string): void;
+  /** There may have been more. */
+  look(): void;
+}
+
+/** A shard, and who is told of its news. */
+export interface ControlSide {
+  shard: Shard;
+  listener: ControlListener;
+  /** Only where somebody subscribes to wildcards. */
+  topics: AnnounceListener | undefined;
+}
+
+/** A stream of news, and how far it has been read. */
 interface Source {
   shard: Shard;
   key: string;
   lastId: string;
-  listener: ControlListener;
+  take: (kind: string | undefined, value: string) => void;
+  /** Some of it may have been missed. */
+  onGap: () => void;
   onForgotten: () => void;
 }
 
 /**
- * Reads a service's control streams, as each of its instances does: cancellations, and news of orphans. After a gap it
- * looks up which requests are cancelled; orphans a sweep finds.
+ * Reads a service's control streams, as each of its instances does: cancellations, and news of orphans; and, where there
+ * are handlers of wildcards, the news of topics. After a gap it looks up which requests are cancelled, and which topics
+ * there are; orphans a sweep finds.
  */
 export class ControlReader {
   readonly reader: BlockingReader;
   private readonly sources: readonly Source[];
 
-  /** @param sides the shards that one connection can read, and who is told of each one's news */
+  /** @param sides the shards that one connection can read */
   constructor(
-    sides: readonly { shard: Shard; listener: ControlListener }[],
+    sides: readonly ControlSide[],
     private readonly reporter: Reporter,
   ) {
-    const { service } = reporter.instance;
-    this.sources = sides.map(({ shard, listener }) => {
-      const source: Source = {
-        shard,
-        listener,
-        key: shard.keys.control(service),
-        lastId: BEGINNING,
-        // The ids of what comes may lie below those that were read.
-        onForgotten: () => (source.lastId = BEGINNING),
-      };
-      shard.onForgotten(source.onForgotten);
-      return source;
-    });
+    this.sources = sides.flatMap((side) => this.sourcesOf(side));
+    for (const { shard, onForgotten } of this.sources) {
+      shard.onForgotten(onForgotten);
+    }
     this.reader = new BlockingReader({
       role: 'control',
       factory: sides[0]!.shard.factory,
       log: reporter.log,
       read: (redis) => this.read(redis),
       deliver: (batches) => this.deliver(batches),
-      connected: () => this.sources.forEach((source) => this.lookUpCancelled(source)),
+      connected: () => this.sources.forEach((source) => source.onGap()),
     });
   }
 
@@ -87,6 +97,52 @@ export class ControlReader {
     }
   }
 
+  private sourcesOf({ shard, listener, topics }: ControlSide): Source[] {
+    const { keys } = shard;
+    const sources: Source[] = [
+      this.source(shard, keys.control(this.reporter.instance.service), {
+        take: (kind, value) => {
+          if (kind === 'cancel') {
+            listener.cancelled(value);
+          } else if (kind === 'orphans') {
+            listener.orphaned(value);
+          }
+        },
+        onGap: () => this.lookUpCancelled(shard, listener),
+      }),
+    ];
+    if (topics) {
+      sources.push(
+        this.source(shard, keys.announce, {
+          take: (kind, value) => {
+            if (kind === 'topic') {
+              topics.announced(value);
+            } else if (kind === 'gone') {
+              topics.gone(value);
+            }
+          },
+          onGap: () => topics.look(),
+        }),
+      );
+    }
+    return sources;
+  }
+
+  private source(shard: Shard, key: string, news: Pick<Source, 'take' | 'onGap'>): Source {
+    const source: Source = {
+      shard,
+      key,
+      lastId: BEGINNING,
+      ...news,
+      onForgotten: () => {
+        // The ids of what comes may lie below those that were read.
+        source.lastId = BEGINNING;
+        source.onGap();
+      },
+    };
+    return source;
+  }
+
   private read(redis: Redis): Promise<unknown> {
     const keys = this.sources.map(({ key }) => key);
     const ids = this.sources.map(({ lastId }) => lastId);
@@ -98,16 +154,18 @@ export class ControlReader {
       const source = this.sources.find(({ key }) => key === stream)!;
       for (const { id, fields } of entries) {
         source.lastId = id;
-        take(source.listener, fields?.[0]?.toString(), fields?.[1]?.toString());
+        const value = fields?.[1]?.toString();
+        if (value !== undefined) {
+          source.take(fields?.[0]?.toString(), value);
+        }
       }
       if (entries.length === READ_COUNT) {
-        this.lookUpCancelled(source);
+        source.onGap();
       }
     }
   }
 
-  private lookUpCancelled({ shard, listener }: Source): void {
-    const { commands, keys, clock } = shard;
+  private lookUpCancelled({ commands, keys, clock }: Shard, listener: ControlListener): void {
     if (!commands.isReady) {
       return;
     }
@@ -120,13 +178,5 @@ export class ControlReader {
           `It could not be looked up which requests were cancelled meanwhile: ${messageOf(error)}`,
         ),
     );
-  }
-}
-
-function take(listener: ControlListener, kind: string | undefined, value: string | undefined): void {
-  if (kind === 'cancel' && value !== undefined) {
-    listener.cancelled(value);
-  } else if (kind === 'orphans' && value !== undefined) {
-    listener.orphaned(value);
   }
 }

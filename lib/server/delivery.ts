@@ -43,6 +43,8 @@ export interface Delivery {
   /** Set where the entry breaks the rules of the wire: there is nothing to handle. */
   fault: MalformedEntryError | undefined;
   retry: EventRetry | undefined;
+  /** This instance reads the topic by itself, as all others of its service do: set only where it does. */
+  isBroadcast?: true;
   /** Another instance has taken it over: nothing that is done here is settled. */
   isLost: boolean;
   /** What ends its handlers and its replies, once they have begun. */

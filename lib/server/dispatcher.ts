@@ -90,6 +90,7 @@ export class Dispatcher {
       retries,
       onTeardownError,
       handlersOf: (delivery) => this.eventHandlers(delivery),
+      names: (pattern) => deps.handlers.names(pattern) || deps.handlers.request(pattern) !== undefined,
     });
   }
 

@@ -1,4 +1,3 @@
-import { DeserializationError } from '../errors.js';
 import type { AcknowledgeMode } from '../options.js';
 import type { RedisClock } from '../redis/clock.js';
 import { Bag } from '../util/bag.js';
@@ -6,7 +5,8 @@ import { describeError } from '../util/describe-error.js';
 import type { DeadLetterWriter } from './dead-letter-writer.js';
 import type { Delivery } from './delivery.js';
 import { EventExecution } from './event-execution.js';
-import { eventOutcome, type EventOutcome, type FailedHandler } from './event-outcome.js';
+import type { EventOutcome, FailedHandler } from './event-outcome.js';
+import { outcomeOf, performEvent, reportHandled } from './event-work.js';
 import { originalErrorOf } from './exception-filter.js';
 import type { EventHandler } from './handlers.js';
 import type { Lane } from './lane.js';
@@ -26,6 +26,8 @@ export interface EventRunnerDeps {
   acknowledge: AcknowledgeMode;
   /** None where the service has no handler for it. */
   handlersOf: (delivery: Delivery) => readonly EventHandler[];
+  /** Whether a pattern is one of the few that have a handler of their own. */
+  names: (pattern: string) => boolean;
   onTeardownError: (error: unknown, delivery: Delivery) => void;
 }
 
@@ -49,7 +51,7 @@ export class EventRunner {
 
   /** Resolves when Redis knows what became of a failure: until then it keeps its slot, so that such events stay bounded. */
   private async handle(delivery: Delivery): Promise<void> {
-    const { clock, acknowledge, onTeardownError } = this.deps;
+    const { clock, acknowledge, onTeardownError, pipeline, settlement, reporter } = this.deps;
     const handlers = this.deps.handlersOf(delivery);
     if (handlers.length === 0) {
       await this.refuse(delivery);
@@ -58,10 +60,15 @@ export class EventRunner {
     const isManual = acknowledge === 'manual' && !handlers.some(({ isForRequests }) => isForRequests);
     const execution = new EventExecution(delivery, clock, onTeardownError, isManual);
     this.running.add(execution);
-    const failures = await this.perform(execution, handlers);
+    execution.onAcknowledged(() => {
+      if (!execution.isRevoked) {
+        settlement.acknowledge(delivery);
+      }
+    });
+    const failures = await performEvent(pipeline, execution, handlers);
     execution.end();
     this.running.remove(execution);
-    this.reportHandled(execution, failures);
+    reportHandled(reporter, execution, failures);
     if (!execution.isRevoked) {
       await this.settle(execution, handlers, failures);
     }
@@ -74,34 +81,6 @@ export class EventRunner {
       this.reportLate(delivery, [{ handler: 0, error }]);
     } else {
       await this.deps.deadLetters.add(delivery, 'no-handler', error);
-    }
-  }
-
-  private async perform(
-    execution: EventExecution,
-    handlers: readonly EventHandler[],
-  ): Promise<readonly FailedHandler[]> {
-    const { pipeline, settlement } = this.deps;
-    const { delivery } = execution;
-    let failures: readonly FailedHandler[] = [];
-    execution.onAcknowledged(() => {
-      if (!execution.isRevoked) {
-        settlement.acknowledge(delivery);
-      }
-    });
-    try {
-      await pipeline.run(
-        execution,
-        async (data, context) => {
-          failures = await execution.perform(handlers, data, context);
-        },
-        execution.firstVerdict,
-      );
-      return failures;
-    } catch (error) {
-      // Of decoding, or of a hook: no handler has succeeded.
-      const places = delivery.retry?.handlers ?? handlers.keys();
-      return [...places].map((handler) => ({ handler, error }));
     }
   }
 
@@ -118,7 +97,7 @@ export class EventRunner {
       this.reportLate(delivery, failures);
       return undefined;
     }
-    const outcome = this.outcomeOf(delivery, handlers, failures);
+    const outcome = outcomeOf(delivery, handlers, failures);
     if (outcome.kind === 'succeeded') {
       settlement.acknowledge(delivery);
       return undefined;
@@ -126,23 +105,6 @@ export class EventRunner {
     return outcome.kind === 'retry'
       ? this.retry(delivery, outcome)
       : this.deps.deadLetters.add(delivery, outcome.reason, outcome.error);
-  }
-
-  private outcomeOf(
-    delivery: Delivery,
-    handlers: readonly EventHandler[],
-    failures: readonly FailedHandler[],
-  ): EventOutcome {
-    const [first] = failures;
-    if (first && first.error instanceof DeserializationError) {
-      return { kind: 'dead', reason: 'malformed', error: first.error };
-    }
-    try {
-      return eventOutcome(delivery, failures, (place) => handlers[place]!.retry);
-    } catch (error) {
-      // A backoff function of the user's that throws must not lose the event.
-      return { kind: 'dead', reason: 'failed', error };
-    }
   }
 
   private async retry(
@@ -163,20 +125,6 @@ export class EventRunner {
     );
   }
 
-  private reportHandled(execution: EventExecution, failures: readonly FailedHandler[]): void {
-    const { reporter } = this.deps;
-    if (!reporter.hooks.listens('handled')) {
-      return;
-    }
-    const [failure] = failures;
-    reporter.hooks.report('handled', {
-      ...reporter.about(execution.delivery),
-      outcome: execution.isAborted ? 'aborted' : failure ? 'failed' : 'succeeded',
-      duration: performance.now() - execution.startedAt,
-      ...(failure ? { error: originalErrorOf(failure.error) } : {}),
-    });
-  }
-
   /** The failure of an event that had been acknowledged before. */
   private reportLate(delivery: Delivery, [failure]: readonly FailedHandler[]): void {
     if (failure) {
@@ -188,8 +136,8 @@ export class EventRunner {
     }
   }
 
-  /** Patterns that have a handler are few; others come from outside. */
-  private kindOf(kind: string, delivery: Delivery): string {
-    return this.deps.handlersOf(delivery).length > 0 ? `${kind} '${delivery.entry.pattern}'` : kind;
+  /** Patterns that have a handler of their own are few; others come from outside. */
+  private kindOf(kind: string, { entry }: Delivery): string {
+    return this.deps.names(entry.pattern) ? `${kind} '${entry.pattern}'` : kind;
   }
 }

@@ -37,6 +37,13 @@ export class Holdings<Entry extends HeldEntry> {
     return this.streams.get(stream)?.values() ?? [];
   }
 
+  /** A stream is read no more. What is still held of it stays. */
+  forget(stream: string): void {
+    if (this.of(stream).length === 0) {
+      this.streams.delete(stream);
+    }
+  }
+
   /** The streams of which something is or was held. */
   get streamKeys(): string[] {
     return [...this.streams.keys()];

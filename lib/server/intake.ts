@@ -23,7 +23,7 @@ export interface IntakeDeps {
   log: Log;
   /** The shards that one connection can read. */
   workers: readonly ShardWorker[];
-  /** Whether topics may come while this instance runs. */
+  /** Whether topics may come and go while this instance runs. */
   mayGetTopics: boolean;
 }
 
@@ -63,7 +63,7 @@ export class Intake {
       room: () => undefined,
     });
     this.readers = [this.inboxReader];
-    this.hasTopics = new Gate(workers.some(({ streams }) => streams.topics.length > 0));
+    this.hasTopics = new Gate(this.readsTopics);
     if (this.hasTopics.isOpen || mayGetTopics) {
       const plan = new ReadPlan();
       this.topicReader = this.makeReader({
@@ -86,11 +86,19 @@ export class Intake {
     this.reading.open();
   }
 
-  /** There are more topics: a read that waits for the others is begun anew. */
+  /** There are more topics, or fewer: a read that waits for the others is begun anew. */
   onTopics(): void {
     const [{ shard }] = this.deps.workers as [ShardWorker];
-    this.hasTopics.open();
+    if (this.readsTopics) {
+      this.hasTopics.open();
+    } else {
+      this.hasTopics.shut();
+    }
     this.topicReader?.interrupt(shard.commands);
+  }
+
+  private get readsTopics(): boolean {
+    return this.deps.workers.some(({ streams }) => streams.topics.length > 0);
   }
 
   /** Ends reading; what came is taken before this resolves. */

@@ -18,6 +18,7 @@ import {
   type RedisStreamsServerOptions,
   type ResolvedServerOptions,
 } from '../options.js';
+import { subscriptionFault } from '../protocol/wildcard.js';
 import { Namespace } from '../redis/namespace.js';
 import {
   TransportEvents,
@@ -118,15 +119,30 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
     callback.isEventHandler = isEventHandler;
     callback.extras = extras;
     if (isEventHandler) {
-      this.handlers.addEvent(route, {
-        handle: callback,
-        ...resolveHandlerOptions(extras, this.options, route),
-      });
+      this.addEventHandler(route, callback, extras, typeof pattern === 'string');
     } else if (this.handlers.addRequest(route, callback)) {
       this.logger.warn(`Pattern '${route}' has more than one @MessagePattern handler; the last one is used`);
     }
     if (!isEventHandler || !this.messageHandlers.has(route)) {
       this.messageHandlers.set(route, callback);
+    }
+  }
+
+  private addEventHandler(
+    route: string,
+    handle: MessageHandler,
+    extras: Record<string, unknown>,
+    isText: boolean,
+  ): void {
+    const fault = subscriptionFault(route, isText);
+    if (fault !== undefined) {
+      throw new ConfigurationError(`The event pattern '${route}' ${fault}.`);
+    }
+    const { retry, broadcast } = resolveHandlerOptions(extras, this.options, route);
+    if (broadcast) {
+      this.handlers.addBroadcast(route, { handle, retry });
+    } else {
+      this.handlers.addEvent(route, { handle, retry });
     }
   }
 
@@ -187,10 +203,10 @@ export class RedisStreamsServer extends Server<RedisStreamsEvents> implements Cu
       throw error;
     }
     this.events.follow();
-    const { requestCount, eventRoutes } = this.handlers;
+    const { requestCount, eventCount } = this.handlers;
     this.logger.log(
       `Service '${service}' listens on Redis at ${this.namespace.address}, namespace '${this.options.namespace}': ` +
-        `${requestCount} request patterns, ${eventRoutes.length} event patterns (instance ${this.worker.instance})`,
+        `${requestCount} request patterns, ${eventCount} event patterns (instance ${this.worker.instance})`,
     );
   }
 

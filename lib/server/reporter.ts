@@ -19,17 +19,17 @@ export class Reporter {
   }
 
   /** What all reports about a message have in common. */
-  about({ entry, id, stream, deliveries }: Delivery): MessageReport {
+  about = ({ entry, id, stream, deliveries, isBroadcast }: Delivery): MessageReport => {
     return {
       service: this.instance.service,
       instance: this.instance.id,
       pattern: entry.pattern,
       entryId: id,
       stream,
-      kind: entry.reply === undefined ? 'event' : 'request',
+      kind: entry.reply !== undefined ? 'request' : isBroadcast ? 'broadcast' : 'event',
       deliveries,
     };
-  }
+  };
 
   /** For those reports that say no more than what they are about. */
   note(name: 'read' | 'takenOver' | 'expired', delivery: Delivery): void {

@@ -2,6 +2,7 @@ import type { Deserializer } from '@nestjs/microservices';
 import type { ResolvedServerOptions } from '../options.js';
 import type { StreamBatch } from '../redis/replies.js';
 import type { Shard } from '../redis/shard.js';
+import { registerTopic } from '../redis/topics.js';
 import { CallerWatch } from './caller-watch.js';
 import { Cancellations } from './cancellations.js';
 import { Claims } from './claims.js';
@@ -11,7 +12,7 @@ import { DeadLetterWriter } from './dead-letter-writer.js';
 import type { Delivery } from './delivery.js';
 import { Dispatcher, type Lanes } from './dispatcher.js';
 import { handOver } from './handover.js';
-import type { Handlers } from './handlers.js';
+import type { Handlers, ShardSubscriptions } from './handlers.js';
 import { Holdings } from './holdings.js';
 import { Inventory } from './inventory.js';
 import { Lease, type RightToSettle } from './lease.js';
@@ -27,6 +28,7 @@ import { RetryQueue } from './retry-queue.js';
 import { Settlement } from './settlement.js';
 import { Streams } from './streams.js';
 import { Sweeper } from './sweeper.js';
+import type { TopicListener } from './topic-watch.js';
 
 /** From this delivery on an entry runs alone: two instances have died with it, and perhaps of it. */
 const ALONE_FROM = 3;
@@ -47,15 +49,15 @@ export interface InstanceParts {
 /** What one shard's work is made from. */
 export interface ShardWorkerDeps extends InstanceParts {
   shard: Shard;
-  /** The event patterns whose topics lie in this shard. */
-  eventRoutes: readonly string[];
+  /** What the service subscribes to here. */
+  wanted: ShardSubscriptions;
   /** How many failed events may wait for their next delivery. */
   maxWaitingRetries: number;
   /** How long a stream's read has been under way, in ms; `undefined` where none is. */
   readingFor: (stream: string) => number | undefined;
   /** What waits for the right to go on may do so. */
   onHeld: () => void;
-  /** There are more topics to read. */
+  /** There are more topics to read, or fewer. */
   onTopics: () => void;
 }
 
@@ -63,12 +65,13 @@ export interface ShardWorkerDeps extends InstanceParts {
  * What an instance does in one shard, from its registration there to its end: its lease, and everything that settles by
  * the right of that. Shards know nothing of each other, so that a node of a cluster that fails takes only its own with it.
  */
-export class ShardWorker {
+export class ShardWorker implements TopicListener {
   readonly shard: Shard;
   readonly streams: Streams;
   readonly retries: RetryQueue;
   readonly dispatcher: Dispatcher;
   readonly cancellations = new Cancellations();
+  readonly wildcards: readonly string[];
   private readonly groups: GroupKeeper;
   private readonly retention: Retention;
   private readonly lease: Lease;
@@ -88,15 +91,17 @@ export class ShardWorker {
     const { holdings, cancellations } = this;
     const { log } = reporter;
     this.shard = shard;
-    this.streams = new Streams(shard.keys, service, deps.eventRoutes);
+    this.wildcards = deps.wanted.durable.wildcards;
+    this.streams = new Streams(shard.keys, service, deps.wanted.durable.topics);
     const { streams } = this;
     this.groups = new GroupKeeper(shard, reporter);
     this.retention = new Retention({
       shard,
       reporter,
-      patterns: deps.eventRoutes,
+      wanted: deps.wanted,
       streams,
       forgetAfter: options.forgetAfter,
+      onVanished: () => this.registerTopicsAgain(),
     });
     const settled = (stream: string): void => this.retention.settled(stream);
     this.lease = new Lease({
@@ -215,25 +220,57 @@ export class ShardWorker {
     return what === 'inbox' ? [this.streams.inbox] : this.streams.topics;
   }
 
-  /**
-   * Subscribes to one more topic, which has come into being while this instance runs. Its group begins where the
-   * subscription that it belongs to says.
-   */
-  async addTopic(pattern: string): Promise<void> {
-    if (!this.streams.has(this.shard.keys.topic(pattern))) {
-      await this.groups.ensure([this.shard.keys.topic(pattern)]);
-      const stream = this.streams.add(pattern);
-      if (stream !== undefined) {
-        this.deps.onTopics();
-        this.patrol.watch('topics', () => this.streams.topics);
-      }
+  /** Reads one more topic, which a wildcard means: from its beginning, unless the service has a group there. */
+  async found(pattern: string): Promise<void> {
+    const stream = this.shard.keys.topic(pattern);
+    if (!this.streams.has(stream) && (await this.groups.ensureTopic(pattern))) {
+      this.streams.add(pattern);
+      // What instances that died have left there.
+      this.retention.settled(stream);
+      this.deps.onTopics();
     }
   }
 
-  /** Makes the groups that are gone. What took them away may have taken the subscriptions, too. */
+  /** A topic was removed, with everything in it settled: it is read no more. */
+  gone(pattern: string): void {
+    this.removeTopic(this.shard.keys.topic(pattern));
+  }
+
+  /** Something of a topic was read that nobody will acknowledge. */
+  readAsBroadcast(pattern: string): void {
+    this.retention.broadcast(pattern);
+  }
+
+  /**
+   * Makes the groups that are gone. What took them away may have taken the subscriptions, too. Topics that a wildcard
+   * means may have been removed: they come back with their next event.
+   */
   async makeGroupsAgain(streams: readonly string[]): Promise<void> {
     await this.retention.renew();
-    await this.groups.ensure(streams);
+    await this.groups.ensure(streams.filter((stream) => !this.streams.isLate(stream)));
+    await Promise.all(
+      streams
+        .filter((stream) => this.streams.isLate(stream))
+        .map(async (stream) => {
+          if (!(await this.groups.ensureTopic(this.streams.patternOf(stream)!))) {
+            this.removeTopic(stream);
+          }
+        }),
+    );
+  }
+
+  /** Whoever publishes to them may take them for registered still. */
+  private async registerTopicsAgain(): Promise<void> {
+    const late = this.streams.topics.filter((stream) => this.streams.isLate(stream));
+    await Promise.all(late.map((stream) => registerTopic(this.shard, this.streams.patternOf(stream)!)));
+  }
+
+  private removeTopic(stream: string): void {
+    if (this.streams.remove(stream)) {
+      this.groups.forget(stream);
+      this.holdings.forget(stream);
+      this.deps.onTopics();
+    }
   }
 
   /** Entries of a stream wait to be taken over. */

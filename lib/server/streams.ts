@@ -1,12 +1,15 @@
 import type { Keys } from '../redis/keys.js';
 
 /**
- * The streams of a shard that an instance reads: its inbox, and topics. Topics may be added while it runs, by what
- * subscribes to patterns that are not known beforehand; they stay until it ends.
+ * The streams of a shard that an instance reads: its inbox, and topics. Those that wildcards mean come, and go, while it
+ * runs.
  */
 export class Streams {
   readonly inbox: string;
+  /** Stream to pattern, of all topics. */
   private readonly patterns = new Map<string, string>();
+  /** Streams of topics that came later. */
+  private readonly late = new Set<string>();
   private everything: readonly string[] = [];
   private topicList: readonly string[] = [];
 
@@ -16,10 +19,10 @@ export class Streams {
     patterns: readonly string[],
   ) {
     this.inbox = keys.inbox(service);
-    this.everything = [this.inbox];
     for (const pattern of patterns) {
-      this.add(pattern);
+      this.patterns.set(keys.topic(pattern), pattern);
     }
+    this.list();
   }
 
   /** Inbox and topics. */
@@ -40,6 +43,11 @@ export class Streams {
     return this.patterns.get(stream);
   }
 
+  /** Whether a topic is read because a wildcard means it: it may go. */
+  isLate(stream: string): boolean {
+    return this.late.has(stream);
+  }
+
   /** Adds the topic of a pattern. @returns its stream; `undefined` where it is there already */
   add(pattern: string): string | undefined {
     const stream = this.keys.topic(pattern);
@@ -47,8 +55,23 @@ export class Streams {
       return undefined;
     }
     this.patterns.set(stream, pattern);
-    this.topicList = [...this.topicList, stream];
-    this.everything = [...this.everything, stream];
+    this.late.add(stream);
+    this.list();
     return stream;
+  }
+
+  /** Removes a topic that was added. @returns whether it was there */
+  remove(stream: string): boolean {
+    if (!this.late.delete(stream)) {
+      return false;
+    }
+    this.patterns.delete(stream);
+    this.list();
+    return true;
+  }
+
+  private list(): void {
+    this.topicList = [...this.patterns.keys()];
+    this.everything = [this.inbox, ...this.topicList];
   }
 }

@@ -1,3 +1,4 @@
+import { isWildcard, wildcardMeans } from '../protocol/wildcard.js';
 import type { Shard } from '../redis/shard.js';
 import { commandFailure, messageOf, whereGroupIs } from '../redis/redis-errors.js';
 import { orphan } from '../redis/scripts/orphan.js';
@@ -131,8 +132,22 @@ export class Sweeper {
     const prefix = `${service} `;
     const subscribed = (await commands.client.hkeys(keys.subscriptions))
       .filter((field) => field.startsWith(prefix))
-      .map((field) => keys.topic(field.slice(prefix.length)));
-    return [...new Set([...this.deps.streams.all, ...subscribed])];
+      .map((field) => field.slice(prefix.length));
+    const wildcards = subscribed.filter(isWildcard);
+    const named = subscribed.filter((pattern) => !isWildcard(pattern));
+    const meant = wildcards.length > 0 ? await this.topicsOf(wildcards) : [];
+    const topics = [...named, ...meant].map((pattern) => keys.topic(pattern));
+    return [...new Set([...this.deps.streams.all, ...topics])];
+  }
+
+  /** Perhaps this instance has not heard of all of them yet. */
+  private async topicsOf(wildcards: readonly string[]): Promise<string[]> {
+    const { commands, keys } = this.deps.shard;
+    const known = await Promise.all([
+      commands.client.smembers(keys.topics),
+      commands.client.zrange(keys.idle, '0', '-1'),
+    ]);
+    return known.flat().filter((topic) => wildcards.some((wildcard) => wildcardMeans(wildcard, topic)));
   }
 
   private async orphan(

@@ -3,16 +3,17 @@ import type { BlockingReader } from '../redis/blocking-reader.js';
 import type { Log } from '../redis/log.js';
 import type { Namespace } from '../redis/namespace.js';
 import { messageOf } from '../redis/redis-errors.js';
-import { shardOf } from '../redis/sharding.js';
 import type { Shard } from '../redis/shard.js';
 import { settledWithin } from '../util/time.js';
-import { ControlReader } from './control-reader.js';
+import { Broadcasts } from './broadcast/broadcasts.js';
+import { ControlReader, type ControlSide } from './control-reader.js';
 import type { Lanes } from './dispatcher.js';
 import { Intake } from './intake.js';
 import { Lane } from './lane.js';
 import { LoneRunner } from './lone-runner.js';
 import { Reporter } from './reporter.js';
 import { ShardWorker, type InstanceParts } from './shard-worker.js';
+import { TopicWatch } from './topic-watch.js';
 
 /** How long `stop()` waits, after the handlers, for Redis to confirm their replies, and to take what is handed over. */
 const FLUSH_WITHIN_MS = 2_000;
@@ -35,6 +36,8 @@ export class Worker {
   private readonly lanes: Lanes;
   private readonly loneRunner: LoneRunner;
   private readonly shards: readonly ShardWorker[];
+  private readonly broadcasts: Broadcasts | undefined;
+  private readonly watches: readonly TopicWatch[];
   private readonly intakes: readonly Intake[];
   private readonly controls: readonly ControlReader[];
   private readonly readers: readonly BlockingReader[];
@@ -65,7 +68,7 @@ export class Worker {
         reporter,
         lanes,
         loneRunner,
-        eventRoutes: handlers.eventRoutes.filter((route) => shardOf(route, count) === shard.index),
+        wanted: handlers.subscriptionsIn(shard.index, count),
         maxWaitingRetries: Math.ceil(options.maxWaitingRetries / count),
         readingFor: (stream) => intakeOf.get(worker)?.readingFor(stream),
         onHeld: onRoom,
@@ -76,11 +79,40 @@ export class Worker {
     this.shards = [...workers.values()];
     const groups = namespace.readableTogether.map((shards) => shards.map((shard) => workers.get(shard)!));
     this.intakes = groups.map(
-      (some) => new Intake({ instance, lanes, log, workers: some, mayGetTopics: handlers.mayGetTopics }),
+      (workersOfOne) =>
+        new Intake({
+          instance,
+          lanes,
+          log,
+          workers: workersOfOne,
+          mayGetTopics: workersOfOne.some(({ wildcards }) => wildcards.length > 0),
+        }),
     );
     const intakeOf = new Map(this.intakes.flatMap((intake, i) => groups[i]!.map((one) => [one, intake])));
-    this.controls = groups.map((some) => new ControlReader(some.map(controlSide), reporter));
-    this.readers = [...this.takingReaders, ...this.controls.map(({ reader }) => reader)];
+    if (handlers.hasBroadcasts) {
+      const onRead = (shard: Shard, pattern: string): void => workers.get(shard)!.readAsBroadcast(pattern);
+      this.broadcasts = new Broadcasts({ ...deps, reporter, onRead });
+    }
+    const watchOf = new Map(
+      this.shards.map((worker) => {
+        const broadcasts = this.broadcasts?.in(worker.shard);
+        const listeners = broadcasts ? [worker, broadcasts] : [worker];
+        return [worker, new TopicWatch(worker.shard, listeners, reporter)];
+      }),
+    );
+    this.watches = [...watchOf.values()];
+    this.controls = groups.map(
+      (some) =>
+        new ControlReader(
+          some.map((worker) => controlSide(worker, watchOf.get(worker)!)),
+          reporter,
+        ),
+    );
+    this.readers = [
+      ...this.takingReaders,
+      ...this.controls.map(({ reader }) => reader),
+      ...(this.broadcasts?.readers ?? []),
+    ];
   }
 
   /** The id of this instance, and its consumer's name. */
@@ -93,6 +125,9 @@ export class Worker {
     const { connectTimeout } = this.deps.options;
     await Promise.all(this.controls.map((control) => control.begin()));
     await Promise.all(this.shards.map((shard) => shard.register()));
+    await this.broadcasts?.begin();
+    await Promise.all(this.watches.map((watch) => watch.start()));
+    this.broadcasts?.begun();
     const reading = Promise.all(this.readers.map((reader) => reader.start()));
     if (!(await settledWithin(reading, connectTimeout))) {
       throw new ConnectError(`The connections for reading did not open within ${connectTimeout} ms.`);
@@ -107,6 +142,8 @@ export class Worker {
   async stop(handlersWithin: number): Promise<void> {
     const { shards } = this;
     try {
+      this.watches.forEach((watch) => watch.close());
+      this.broadcasts?.hold();
       const alone = this.loneRunner.close();
       const held = Promise.all(shards.map((shard) => shard.hold()));
       await Promise.all(this.intakes.map((intake) => intake.stop()));
@@ -118,6 +155,7 @@ export class Worker {
       );
       this.lanes.requests.clear();
       this.lanes.events.clear();
+      this.broadcasts?.revoke(reason);
       shards.forEach((shard) => shard.revoke(reason));
       const reachable = shards.filter(({ shard }) => shard.commands.isReady);
       await settledWithin(Promise.all(reachable.map((shard) => shard.flush())), FLUSH_WITHIN_MS);
@@ -139,7 +177,7 @@ export class Worker {
     if (running > 0) {
       log.log(`Closing: waiting up to ${withinMs} ms for ${running} messages that are being handled`);
     }
-    const idle = taken.then(() => this.whenIdle());
+    const idle = taken.then(() => Promise.all([this.whenIdle(), this.broadcasts?.whenIdle()]));
     if (!(await settledWithin(idle, withinMs))) {
       const left = this.describeRunning();
       log.warn(
@@ -151,7 +189,8 @@ export class Worker {
   }
 
   private describeRunning(): string[] {
-    return this.shards.flatMap(({ dispatcher }) => dispatcher.describeRunning());
+    const taken = this.shards.flatMap(({ dispatcher }) => dispatcher.describeRunning());
+    return this.broadcasts ? [...taken, ...this.broadcasts.describeRunning()] : taken;
   }
 
   private async handOver(): Promise<void> {
@@ -169,7 +208,7 @@ export class Worker {
     );
   }
 
-  /** Resolves when nothing runs or waits to run. */
+  /** Resolves when nothing that was taken runs or waits to run. */
   private async whenIdle(): Promise<void> {
     const { requests, events } = this.lanes;
     while (!requests.isIdle || !events.isIdle) {
@@ -208,11 +247,12 @@ export class Worker {
   }
 }
 
-/** What a shard is told by its control stream. */
-function controlSide(worker: ShardWorker): ConstructorParameters<typeof ControlReader>[0][number] {
+/** What a shard is told by its control stream, and by the news of topics. */
+function controlSide(worker: ShardWorker, watch: TopicWatch): ControlSide {
   const { shard, cancellations, dispatcher } = worker;
   return {
     shard,
+    topics: watch.isNeeded ? watch : undefined,
     listener: {
       cancelled: (requestId) => {
         cancellations.add(requestId);

@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
 import type { Redis } from 'ioredis';
+import { means } from '../../lib/protocol/wildcard.js';
 import { Keys } from '../../lib/redis/keys.js';
 import { dropTopic } from '../../lib/redis/scripts/drop-topic.js';
 import { ENTRY_IDS } from '../../lib/redis/scripts/entry-ids.js';
@@ -7,7 +9,8 @@ import { forgetSubscriptions } from '../../lib/redis/scripts/forget-subscription
 import { makeGroup } from '../../lib/redis/scripts/make-group.js';
 import { subscribe } from '../../lib/redis/scripts/subscribe.js';
 import { trimTopic, type TrimOutcome } from '../../lib/redis/scripts/trim-topic.js';
-import { parseSubscriptions } from '../../lib/redis/replies.js';
+import { WILDCARDS } from '../../lib/redis/scripts/wildcards.js';
+import { parseSubscriptions, subscriptionField } from '../../lib/redis/replies.js';
 import { closeAll, inspect } from '../support/app.js';
 import { RedisServer } from '../support/redis-server.js';
 import { range } from '../support/retention.js';
@@ -34,6 +37,10 @@ async function versionNow(): Promise<string> {
 
 function add(id: string): Promise<string | null> {
   return redis.xadd(TOPIC, id, 'pattern', 'told', 'data', '1');
+}
+
+function fields(service: string, patterns: readonly string[]): string[] {
+  return patterns.map((pattern) => subscriptionField(service, pattern, false));
 }
 
 async function ids(): Promise<string[]> {
@@ -91,7 +98,7 @@ describe('trimming', () => {
     trimTopic(redis, keys, TOPIC, await versionNow(), groups);
 
   beforeEach(async () => {
-    await subscribe(redis, keys.subscriptions, 'a', ['told'], 1_000);
+    await subscribe(redis, keys.subscriptions, fields('a', ['told']), 1_000);
     for (const id of ['5-0', '5-1', '6-0', '6-18446744073709551615', '7-0', '9223372036854775808-0']) {
       await add(id);
     }
@@ -140,7 +147,7 @@ describe('trimming', () => {
     await read('a', 6);
     await redis.xack(TOPIC, 'a', ...(await ids()));
     const version = await versionNow();
-    await subscribe(redis, keys.subscriptions, 'b', ['told'], 1_000);
+    await subscribe(redis, keys.subscriptions, fields('b', ['told']), 1_000);
     await expect(trimTopic(redis, keys, TOPIC, version, ['a'])).resolves.toBe('stale');
     await expect(trim()).resolves.toBe('kept');
     await expect(ids()).resolves.toHaveLength(6);
@@ -225,10 +232,25 @@ describe('making a group', () => {
   });
 });
 
+test('what subscriptions mean, in Lua, is what they mean elsewhere', async () => {
+  const words = ['', 'a', 'b', '*', '>', 'a*', '{', '{"a":1}', '%', 'é', '[x]'];
+  const some = fc
+    .array(fc.constantFrom(...words), { minLength: 1, maxLength: 5 })
+    .map((all) => all.join('.'));
+  const script = `${WILDCARDS} return means(ARGV[1], ARGV[2]) and 1 or 0`;
+  await fc.assert(
+    fc.asyncProperty(some, some, async (pattern, topic) => {
+      const isMeant = (await redis.eval(script, 0, pattern, topic)) === 1;
+      expect([pattern, topic, isMeant]).toEqual([pattern, topic, means(pattern, topic)]);
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
 describe('subscriptions', () => {
   test('a new one raises the version, a renewal does not, and after a loss no version comes again', async () => {
-    const say = (...patterns: string[]): Promise<void> =>
-      subscribe(redis, keys.subscriptions, 'a', patterns, 5_000);
+    const say = (...patterns: string[]): Promise<number> =>
+      subscribe(redis, keys.subscriptions, fields('a', patterns), 5_000);
     await say('x', 'y z');
     const first = Number(await versionNow());
     await say('y z', 'x');
@@ -244,7 +266,7 @@ describe('subscriptions', () => {
 
   test('many are written in several calls', async () => {
     const patterns = range(0, 1_234).map((n) => `p${n}`);
-    await subscribe(redis, keys.subscriptions, 'a', patterns, 5_000);
+    await subscribe(redis, keys.subscriptions, fields('a', patterns), 5_000);
     await expect(redis.hlen(keys.subscriptions)).resolves.toBe(1_235);
     const [seconds] = await redis.time();
     const found = parseSubscriptions(await redis.hgetall(keys.subscriptions));
@@ -254,11 +276,11 @@ describe('subscriptions', () => {
   });
 
   test('one that was renewed since it was read is not removed', async () => {
-    await subscribe(redis, keys.subscriptions, 'a', ['x', 'y'], 5_000);
+    await subscribe(redis, keys.subscriptions, fields('a', ['x', 'y']), 5_000);
     await redis.hset(keys.floors, `${keys.topic('x')} a`, '1-1', `${keys.topic('y')} a`, '2-2');
     const found = parseSubscriptions(await redis.hgetall(keys.subscriptions));
     await redis.wait(1, 5);
-    await subscribe(redis, keys.subscriptions, 'a', ['y'], 5_000);
+    await subscribe(redis, keys.subscriptions, fields('a', ['y']), 5_000);
     const version = Number(await versionNow());
     await expect(forgetSubscriptions(redis, keys, found)).resolves.toMatchObject([{ pattern: 'x' }]);
     await expect(redis.hgetall(keys.floors)).resolves.toEqual({ [`${keys.topic('y')} a`]: '2-2' });
@@ -294,7 +316,7 @@ describe('removing a topic', () => {
 
   test('not where somebody has subscribed meanwhile', async () => {
     await add('1-1');
-    await subscribe(redis, keys.subscriptions, 'a', ['told'], 1_000);
+    await subscribe(redis, keys.subscriptions, fields('a', ['told']), 1_000);
     await expect(dropTopic(redis, keys, '', 'told', 1_000, true)).resolves.toBe('stale');
     await expect(redis.xlen(TOPIC)).resolves.toBe(1);
   });

@@ -209,7 +209,7 @@ test('entry ids with the lowest and the highest sequence numbers', async () => {
 });
 
 test('several patterns with names that are hard to tell apart', async () => {
-  const patterns = ['a', 'a b', 'version', 'b a', '{"cmd":"a"}', 'ü %s * [x]'];
+  const patterns = ['a', 'a b', 'version', 'b a', '{"cmd":"a"}', 'ü %s + [x]'];
   await serve(
     { connection: redis.url, service: 'version' },
     ...patterns.map((pattern) => listener(pattern, () => undefined)),

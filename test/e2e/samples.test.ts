@@ -77,6 +77,14 @@ const EXPECTED: Record<string, (string | RegExp)[]> = {
     'Staff: the caller gave up: RequestTimeoutError',
     /^Staff: the service stopped at row \d+ of 20000: DeadlineExceededError$/,
   ],
+  '09-broadcast': [
+    'Started three instances of shop and two of audit; there is no topic yet',
+    ...[1, 2, 3].map((number) => `Shop ${number} knows: checkout on, search off`),
+    'The audit has written 3 lines',
+    '- flag.checkout was switched on',
+    '- flag.search was switched off',
+    '- flag.search was switched on',
+  ],
 };
 
 /** A program with whatever it starts: the leader of a process group of its own, as a shell would make it. */

@@ -41,6 +41,16 @@ class OrdersController {
   created(data: unknown): void {
     received.resolve(data);
   }
+
+  @EventPattern<string>('price.changed', { broadcast: true })
+  changed(): string {
+    return 'dropped';
+  }
+
+  @EventPattern<string>('stock.>')
+  counted(): string {
+    return 'dropped';
+  }
 }
 
 let redis: RedisServer;
@@ -66,6 +76,9 @@ async function record(): Promise<string[]> {
     { connection: redis.url, service: 'orders', shutdownTimeout: 0 },
     OrdersController,
   );
+  // Old, and so to be trimmed although it is a broadcast.
+  const old = `${Date.now() - 120_000}-0`;
+  await inspect.xadd('{nest:0}:topic:price.changed', old, 'pattern', 'price.changed', 'data', '1');
   const client = connect({ connection: redis.url, service: 'orders', timeout: 30_000 });
   await firstValueFrom(client.send('order.total', [5, 7]));
   const inboxIsEmpty = async (): Promise<boolean> => (await inspect.xlen('{nest:0}:inbox:orders')) === 0;
@@ -91,6 +104,9 @@ async function record(): Promise<string[]> {
   const topicIsEmpty = async (): Promise<boolean> =>
     (await inspect.xlen('{nest:0}:topic:order.created')) === 0;
   await eventually(topicIsEmpty, 'the topic to be trimmed');
+  const broadcastIsCut = (): Promise<number> =>
+    inspect.hexists('{nest:0}:floors', 'cut {nest:0}:topic:price.changed');
+  await eventually(broadcastIsCut, 'the broadcast to be trimmed');
   const [instance = ''] = await inspect.hkeys('{nest:0}:instances:orders');
   const running = client.send('order.wait', 1).subscribe();
   await waiting.promise;
@@ -158,6 +174,15 @@ const RECORDED = [
   'SADD {nest:0}:topics order.created',
   'XADD {nest:0}:topic:order.created * pattern order.created data {"id":"A-1"}',
   'XADD {nest:0}:topic:order.created * pattern order.created data {"id":"A-1"} headers {"tenant":"x"}',
+  // Broadcasts and wildcards.
+  '(LUA) HSET {nest:0}:subscriptions {orders} price.changed <now> 604800000',
+  '(LUA) HSET {nest:0}:subscriptions orders stock.> <now> 604800000',
+  'XREAD COUNT 64 BLOCK 5000 STREAMS {nest:0}:topic:price.changed 0-0',
+  'HMGET {nest:0}:floors cut {nest:0}:topic:price.changed',
+  '(LUA) HSET {nest:0}:floors cut {nest:0}:topic:price.changed <entry id>',
+  'SSCAN {nest:0}:topics 0 COUNT 500',
+  'ZRANGE {nest:0}:idle 0 -1',
+  'XREAD COUNT 1000 BLOCK 5000 STREAMS {nest:0}:control:orders {nest:0}:announce 0-0 0-0',
   // Cancelled: one that runs, one that was not delivered.
   '(LUA) XINFO GROUPS {nest:0}:inbox:orders',
   '(LUA) ZREMRANGEBYSCORE {nest:0}:cancelled -inf <now>',

@@ -95,6 +95,12 @@ describe('docs/configuration.md', () => {
     }
   });
 
+  test('has the options of an event handler, with their types', () => {
+    const rows = tableUnder(page, '### Options of event handlers').map(({ Option, Type }) => [Option, Type]);
+    const types = propertyTypes('lib/handler-options.ts', 'EventHandlerOptions');
+    expect(Object.fromEntries(rows)).toEqual(Object.fromEntries(types));
+  });
+
   test.each([
     ['RedisStreamsConnectionOptions', shared],
     ['RedisStreamsServerOptions', server],

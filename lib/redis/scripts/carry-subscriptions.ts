@@ -35,7 +35,7 @@ export async function carrySubscriptions(
 ): Promise<void> {
   for (let i = 0; i < carried.length; i += MAX_PER_CALL) {
     const some = carried.slice(i, i + MAX_PER_CALL);
-    const args = some.flatMap(({ service, pattern, value }) => [`${service} ${pattern}`, value]);
+    const args = some.flatMap(({ field, value }) => [field, value]);
     await CARRY_SUBSCRIPTIONS.run(redis, [subscriptions], args);
   }
 }

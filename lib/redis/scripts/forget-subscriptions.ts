@@ -9,21 +9,20 @@ const MAX_PER_CALL = 500;
  * Removes subscriptions, those that are still as they were found.
  *
  * KEYS[1] subscriptions   KEYS[2] floors
- * ARGV    for each: service, pattern, the topic's key, the value that was found
+ * ARGV    for each: its field, the floor's field, the value that was found
  * Returns for each 1 if it was removed, else 0
  *
  * A script because one that was renewed meanwhile must stay, and because `version` must be raised together with the
- * removal. The group's floor goes with it, so that floors are no more than subscriptions.
+ * removal. The group's floor goes with it; those of topics that a wildcard meant go with their topics.
  */
 const FORGET = new Script(`
 local answers = {}
 local removed = 0
-for i = 1, #ARGV, 4 do
-  local field = ARGV[i] .. ' ' .. ARGV[i + 1]
-  local isAsFound = redis.call('HGET', KEYS[1], field) == ARGV[i + 3]
+for i = 1, #ARGV, 3 do
+  local isAsFound = redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 2]
   if isAsFound then
-    removed = removed + redis.call('HDEL', KEYS[1], field)
-    redis.call('HDEL', KEYS[2], ARGV[i + 2] .. ' ' .. ARGV[i])
+    removed = removed + redis.call('HDEL', KEYS[1], ARGV[i])
+    redis.call('HDEL', KEYS[2], ARGV[i + 1])
   end
   answers[#answers + 1] = isAsFound and 1 or 0
 end
@@ -42,7 +41,12 @@ export async function forgetSubscriptions(
   const forgotten: Subscription[] = [];
   for (let i = 0; i < found.length; i += MAX_PER_CALL) {
     const some = found.slice(i, i + MAX_PER_CALL);
-    const args = some.flatMap((one) => [one.service, one.pattern, keys.topic(one.pattern), one.value]);
+    const args = some.flatMap(({ field, service, pattern, isBroadcast, value }) => [
+      field,
+      // Broadcasts have none.
+      isBroadcast ? '' : `${keys.topic(pattern)} ${service}`,
+      value,
+    ]);
     const answers = (await FORGET.run(redis, [keys.subscriptions, keys.floors], args)) as number[];
     forgotten.push(...some.filter((_, at) => answers[at] === 1));
   }

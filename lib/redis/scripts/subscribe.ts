@@ -1,14 +1,14 @@
 import type { Redis } from 'ioredis';
 import { Script } from './script.js';
 
-/** Patterns in one call: a script holds up everybody else. */
+/** Subscriptions in one call: a script holds up everybody else. */
 const MAX_PER_CALL = 500;
 
 /**
  * Writes that a service subscribes to patterns, and was seen now.
  *
  * KEYS[1] subscriptions
- * ARGV[1] service   ARGV[2] forgetAfter, in ms   ARGV[3..] patterns
+ * ARGV[1] forgetAfter, in ms   ARGV[2..] the fields of its subscriptions
  * Returns how many of them are new
  *
  * A script for Redis' clock, and because `version` must be raised together with a new field: whoever trims by what it
@@ -18,8 +18,8 @@ const SUBSCRIBE = new Script(`
 local time = redis.call('TIME')
 local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
 local added = 0
-for i = 3, #ARGV do
-  added = added + redis.call('HSET', KEYS[1], ARGV[1] .. ' ' .. ARGV[i], now .. ' ' .. ARGV[2])
+for i = 2, #ARGV do
+  added = added + redis.call('HSET', KEYS[1], ARGV[i], now .. ' ' .. ARGV[1])
 end
 if added > 0 then
   redis.call('HSETNX', KEYS[1], 'version', now)
@@ -28,18 +28,18 @@ end
 return added
 `);
 
-/** Writes or renews the subscriptions of a service; resolves when all are written. */
+/** Writes or renews subscriptions, by their fields; resolves, when all are written, to how many are new. */
 export async function subscribe(
   redis: Redis,
   subscriptions: string,
-  service: string,
-  patterns: readonly string[],
+  fields: readonly string[],
   forgetAfter: number,
-): Promise<void> {
+): Promise<number> {
   const calls: Promise<unknown>[] = [];
-  for (let i = 0; i < patterns.length; i += MAX_PER_CALL) {
-    const args = [service, String(forgetAfter), ...patterns.slice(i, i + MAX_PER_CALL)];
+  for (let i = 0; i < fields.length; i += MAX_PER_CALL) {
+    const args = [String(forgetAfter), ...fields.slice(i, i + MAX_PER_CALL)];
     calls.push(SUBSCRIBE.run(redis, [subscriptions], args));
   }
-  await Promise.all(calls);
+  const added = (await Promise.all(calls)) as number[];
+  return added.reduce((sum, count) => sum + count, 0);
 }

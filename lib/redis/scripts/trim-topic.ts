@@ -6,13 +6,16 @@ import { Script } from './script.js';
 const MAX_REMOVED = 10_000;
 
 /**
- * Removes the entries of a topic that all subscribed services have settled, and records how far each of them is.
+ * Removes the entries of a topic that all subscribed services have settled, and records how far each of them is. Where
+ * instances read the topic by themselves, as broadcasts, what is young is kept for them, and what was removed recorded.
  *
  * KEYS[1] topic   KEYS[2] subscriptions   KEYS[3] floors
  * ARGV[1] the version of the subscriptions from which the groups were found
- * ARGV[2] how many entries are removed at most, about   ARGV[3..] the groups of all subscribed services
- * Returns 'stale': the subscriptions have changed, nothing was done · 'kept': a group is missing, so all is kept ·
- *         'more': there is more to remove · 'done'
+ * ARGV[2] how many entries are removed at most, about
+ * ARGV[3] for how long entries are kept for broadcasts, in ms; '' where there are none
+ * ARGV[4..] the groups of all subscribed services
+ * Returns 'stale': the subscriptions have changed, nothing was done · 'kept': a group is missing, so all is kept, or
+ *         nobody subscribes · 'more': there is more to remove · 'young': something is kept for broadcasts · 'done'
  *
  * A script because a service must not subscribe, and a group not begin, between the look and the cut. A group has
  * settled all before its first pending entry, and all that was delivered where nothing is pending.
@@ -39,7 +42,7 @@ end
 local lowest
 local isComplete = true
 local floors = {}
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   local group = groups[ARGV[i]]
   if group then
     local floor = group['last-delivered-id']
@@ -59,13 +62,30 @@ for i = 3, #ARGV do
   end
 end
 local answer = 'kept'
-if lowest and isComplete then
-  local first = idAfter(lowest)
+local first = lowest and idAfter(lowest)
+if isComplete and ARGV[3] ~= '' then
+  local time = redis.call('TIME')
+  local young = string.format('%.0f', math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[3])) .. '-0'
+  if not first or isBefore(young, first) then
+    first = young
+  end
+end
+if isComplete and first then
   answer = 'done'
+  if ARGV[3] ~= '' and first ~= '0-0' then
+    local cut = redis.call('XREVRANGE', KEYS[1], idBefore(first), '-', 'COUNT', 1)[1]
+    if cut then
+      floors[#floors + 1] = 'cut ' .. KEYS[1]
+      floors[#floors + 1] = cut[1]
+    end
+  end
   if redis.call('XTRIM', KEYS[1], 'MINID', '~', first, 'LIMIT', ARGV[2]) > ARGV[2] / 2 then
     answer = 'more'
   else
     redis.call('XTRIM', KEYS[1], 'MINID', first)
+    if ARGV[3] ~= '' and redis.call('XLEN', KEYS[1]) > 0 then
+      answer = 'young'
+    end
   end
 end
 if #floors > 0 then
@@ -75,20 +95,28 @@ return answer
 `);
 
 /** What came of a trim. */
-export type TrimOutcome = 'stale' | 'kept' | 'more' | 'done';
+export type TrimOutcome = 'stale' | 'kept' | 'more' | 'young' | 'done';
 
-/** Runs the script once. `version` and `groups` must come from one look at the subscriptions. */
+/** For how long the entries of a topic are kept for instances that read it as a broadcast. */
+export const BROADCAST_KEPT_MS = 60_000;
+
+/**
+ * Runs the script once. All of what is said of subscriptions must come from one look at them.
+ * @param hasBroadcasts whether instances read the topic by themselves
+ */
 export async function trimTopic(
   redis: Redis,
   keys: { subscriptions: string; floors: string },
   topic: string,
   version: string,
   groups: readonly string[],
+  hasBroadcasts = false,
 ): Promise<TrimOutcome> {
+  const kept = hasBroadcasts ? String(BROADCAST_KEPT_MS) : '';
   const answer = await TRIM_TOPIC.run(
     redis,
     [topic, keys.subscriptions, keys.floors],
-    [version, String(MAX_REMOVED), ...groups],
+    [version, String(MAX_REMOVED), kept, ...groups],
   );
   return answer as TrimOutcome;
 }

@@ -1,6 +1,7 @@
 import type { Shard } from '../../redis/shard.js';
 import { isNoPermission, messageOf } from '../../redis/redis-errors.js';
 import type { Subscription } from '../../redis/replies.js';
+import { dropIdleTopic } from '../../redis/scripts/drop-idle-topic.js';
 import { dropTopic } from '../../redis/scripts/drop-topic.js';
 import { forgetSubscriptions } from '../../redis/scripts/forget-subscriptions.js';
 import { pause } from '../../util/time.js';
@@ -19,6 +20,9 @@ const TOPICS_PER_LOOK = 200;
 /** How long a service that seems to be away is given to say that it is not. */
 const OBJECTION_MS = 1.5 * RENEW_EVERY_MS;
 
+/** Topics that leave, in one look: the first to have left come first. */
+const MAX_LEAVING = 1_000;
+
 /** How many patterns a log line names. */
 const MAX_NAMED = 5;
 
@@ -29,13 +33,15 @@ export interface JanitorOptions {
   subscribers: Subscribers;
   forgetAfter: number;
   reporter: Reporter;
+  /** A topic of which nobody settles anything may hold what is old. */
+  onUnsettled: (topic: string) => void;
   /** After each round: what kept topics from being trimmed may be gone. */
   onCleaned: () => void;
 }
 
 /**
- * Removes, now and then, what nobody needs any more: subscriptions of services that are gone, and topics to which
- * nobody subscribes. Every instance has one; several at once do no harm, since each removal is checked in its script.
+ * Removes, now and then, what nobody needs any more: subscriptions of services that are gone, topics to which nobody
+ * subscribes, and topics that only wildcards mean and to which nothing happens. Every instance has one; several at once do no harm, since each removal is checked in its script.
  */
 export class Janitor {
   private readonly stopping = new AbortController();
@@ -112,11 +118,13 @@ export class Janitor {
 
   private tell(forgotten: readonly Subscription[]): void {
     const { hooks, log } = this.options.reporter;
-    for (const { service, pattern, lastSeen } of forgotten) {
+    // Those of broadcasts hold nothing back but what is young.
+    const durable = forgotten.filter(({ isBroadcast }) => !isBroadcast);
+    for (const { service, pattern, lastSeen } of durable) {
       hooks.report('subscriptionForgotten', { service, pattern, lastSeen: new Date(lastSeen) });
     }
-    for (const service of new Set(forgotten.map((one) => one.service))) {
-      const its = forgotten.filter((one) => one.service === service);
+    for (const service of new Set(durable.map((one) => one.service))) {
+      const its = durable.filter((one) => one.service === service);
       const patterns = listed(its.map(({ pattern }) => pattern));
       const lastSeen = new Date(Math.max(...its.map((one) => one.lastSeen))).toISOString();
       log.warn(
@@ -142,6 +150,9 @@ export class Janitor {
         await this.dropSome(patterns, missing, dropped);
       } while (cursor !== '0' && !this.stopping.signal.aborted);
       this.missing = missing;
+      if (this.options.subscribers.hasWildcards) {
+        await this.dropLeaving(dropped);
+      }
     } catch (error) {
       if (!isNoPermission(error)) {
         throw error;
@@ -152,7 +163,7 @@ export class Janitor {
     }
     if (dropped.length > 0) {
       log.log(
-        `Topics were removed to which no service subscribes and whose last event is old: ${listed(dropped)}`,
+        `Topics were removed that no service subscribes to by name and whose last event is old: ${listed(dropped)}`,
       );
     }
   }
@@ -175,8 +186,42 @@ export class Janitor {
         dropped.push(pattern);
       }
     };
-    const unwanted = patterns.filter((pattern) => subscribers.of(pattern).length === 0);
+    const idle: string[] = [];
+    const unwanted: string[] = [];
+    for (const pattern of patterns) {
+      const hasGroups = subscribers.of(pattern).length > 0;
+      const hasBroadcasts = subscribers.hasBroadcasts(pattern);
+      if (!hasGroups && hasBroadcasts) {
+        this.options.onUnsettled(pattern);
+      }
+      if (!hasGroups && !hasBroadcasts) {
+        unwanted.push(pattern);
+      } else if (!subscribers.isNamed(pattern)) {
+        idle.push(pattern);
+      }
+    }
     await Promise.all(unwanted.map(dropOne));
+    await Promise.all(idle.map((pattern) => this.dropIdle(pattern, missing, dropped)));
+  }
+
+  /** Those that are not among the topics any more, but may still be there. */
+  private async dropLeaving(dropped: string[]): Promise<void> {
+    const { commands, keys } = this.options.shard;
+    const leaving = await commands.client.zrange(keys.idle, '0', String(MAX_LEAVING - 1));
+    await Promise.all(leaving.map((pattern) => this.dropIdle(pattern, new Set(), dropped)));
+  }
+
+  private async dropIdle(pattern: string, missing: Set<string>, dropped: string[]): Promise<void> {
+    const { shard, subscribers, forgetAfter } = this.options;
+    const { version = '' } = subscribers;
+    const { commands, keys } = shard;
+    const wasMissing = this.missing.has(pattern);
+    const outcome = await dropIdleTopic(commands.client, keys, version, pattern, forgetAfter, wasMissing);
+    if (outcome === 'missing') {
+      missing.add(pattern);
+    } else if (outcome === 'dropped') {
+      dropped.push(pattern);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Shard } from '../../redis/shard.js';
 import { messageOf } from '../../redis/redis-errors.js';
 import { settledWithin } from '../../util/time.js';
+import type { ShardSubscriptions } from '../handlers.js';
 import type { Reporter } from '../reporter.js';
 import type { Streams } from '../streams.js';
 import { Janitor } from './janitor.js';
@@ -15,10 +16,12 @@ const LAST_TRIM_WITHIN_MS = 1_000;
 export interface RetentionOptions {
   shard: Shard;
   reporter: Reporter;
-  /** All event patterns of the service in this shard. */
-  patterns: readonly string[];
+  /** What the service subscribes to in this shard. */
+  wanted: ShardSubscriptions;
   /** What this instance reads. */
   streams: Streams;
+  /** Redis has lost the subscriptions, and perhaps more. */
+  onVanished: () => Promise<void>;
   /** Milliseconds after which a service that was not seen does not hold back events any more. */
   forgetAfter: number;
 }
@@ -55,6 +58,7 @@ export class Retention {
       subscriptions,
       subscribers,
       onCleaned: () => this.settledByOthers(),
+      onUnsettled: (topic) => this.trimmer.touch(topic),
     });
   }
 
@@ -79,10 +83,19 @@ export class Retention {
     }
   }
 
+  /** Something of this topic was read as a broadcast: nobody will settle it, and it may be removed when it is not young. */
+  broadcast(topic: string): void {
+    this.trimmer.touchLater(topic);
+  }
+
   /** Somebody may have settled the last of any topic and not have trimmed it: an instance that died. */
   settledByOthers(): void {
-    for (const topic of this.options.streams.topics) {
+    const { streams, wanted } = this.options;
+    for (const topic of streams.topics) {
       this.settled(topic);
+    }
+    for (const pattern of wanted.broadcast.topics) {
+      this.trimmer.touch(pattern);
     }
   }
 

@@ -1,5 +1,6 @@
-import type { Shard } from '../../redis/shard.js';
+import { isWildcard, means, wildcardMeans } from '../../protocol/wildcard.js';
 import { parseSubscriptions, type Subscription } from '../../redis/replies.js';
+import type { Shard } from '../../redis/shard.js';
 import { RENEW_EVERY_MS } from './subscriptions.js';
 
 /** A service of which anything was renewed within this time is alive. */
@@ -14,12 +15,14 @@ const VANISHED_FOR_MS = 1.5 * RENEW_EVERY_MS;
 /** Who subscribes to what, at one version of the hash. */
 interface View {
   version: string;
-  byPattern: Map<string, string[]>;
+  /** Those of single topics. */
+  byTopic: Map<string, Subscription[]>;
+  wildcards: Subscription[];
   all: Subscription[];
 }
 
 /**
- * Which services subscribe to a pattern, as of the last look. What is in the hash counts, until it has been removed
+ * Which services subscribe to a topic, as of the last look. What is in the hash counts, until it has been removed
  * from there. What vanished without us having removed it (FLUSHALL) counts a little longer: a service that lives will
  * write it again, and must not find the events gone that were published meanwhile.
  */
@@ -41,24 +44,35 @@ export class Subscribers {
     return this.view?.all ?? [];
   }
 
-  /** The services that subscribe to a pattern. */
-  of(pattern: string): string[] {
-    const services = this.view?.byPattern.get(pattern) ?? [];
-    const now = performance.now();
-    const others: string[] = [];
-    for (const [field, { subscription, until }] of this.vanished) {
-      if (until < now) {
-        this.vanished.delete(field);
-      } else if (subscription.pattern === pattern) {
-        others.push(subscription.service);
-      }
-    }
-    return others.length === 0 ? services : [...services, ...others];
+  /** Whether anybody subscribes to more than single topics. */
+  get hasWildcards(): boolean {
+    return (this.view?.wildcards.length ?? 0) > 0;
   }
 
-  /** Whether the hash held this subscription. */
-  has(service: string, pattern: string): boolean {
-    return this.view?.byPattern.get(pattern)?.includes(service) ?? false;
+  /** The services that have a group on a topic, or will have. */
+  of(topic: string): string[] {
+    const services = new Set<string>();
+    for (const { service, isBroadcast } of this.to(topic)) {
+      if (!isBroadcast) {
+        services.add(service);
+      }
+    }
+    return [...services];
+  }
+
+  /** Whether instances read a topic by themselves. */
+  hasBroadcasts(topic: string): boolean {
+    return this.to(topic).some(({ isBroadcast }) => isBroadcast);
+  }
+
+  /** Whether anybody subscribes to a topic by its very name. */
+  isNamed(topic: string): boolean {
+    return this.to(topic).some(({ pattern }) => pattern === topic);
+  }
+
+  /** Whether the hash held a subscription of this service to the topic. */
+  has(service: string, topic: string): boolean {
+    return this.inHash(topic).some((one) => one.service === service);
   }
 
   /** Looks again; calls while it looks share one. */
@@ -87,10 +101,10 @@ export class Subscribers {
   removed(subscriptions: readonly Subscription[]): void {
     const { view } = this;
     if (view && subscriptions.length > 0) {
-      const gone = new Set(subscriptions.map(fieldOf));
+      const gone = new Set(subscriptions.map(({ field }) => field));
       this.view = viewOf(
         view.version,
-        view.all.filter((one) => !gone.has(fieldOf(one))),
+        view.all.filter(({ field }) => !gone.has(field)),
       );
     }
   }
@@ -101,32 +115,57 @@ export class Subscribers {
     const all = parseSubscriptions(reply);
     const before = this.all;
     this.view = viewOf(reply['version'] ?? '', all);
-    const fields = new Set(all.map(fieldOf));
+    const fields = new Set(all.map(({ field }) => field));
     const until = performance.now() + VANISHED_FOR_MS;
     for (const subscription of before) {
-      if (!fields.has(fieldOf(subscription))) {
-        this.vanished.set(fieldOf(subscription), { subscription, until });
+      if (!fields.has(subscription.field)) {
+        this.vanished.set(subscription.field, { subscription, until });
       }
     }
     for (const field of fields) {
       this.vanished.delete(field);
     }
   }
+
+  /** All that count of those that mean a topic. */
+  private to(topic: string): readonly Subscription[] {
+    const found = this.inHash(topic);
+    if (this.vanished.size === 0) {
+      return found;
+    }
+    const now = performance.now();
+    const others: Subscription[] = [];
+    for (const [field, { subscription, until }] of this.vanished) {
+      if (until < now) {
+        this.vanished.delete(field);
+      } else if (means(subscription.pattern, topic)) {
+        others.push(subscription);
+      }
+    }
+    return [...found, ...others];
+  }
+
+  private inHash(topic: string): readonly Subscription[] {
+    const { byTopic, wildcards = [] } = this.view ?? {};
+    const own = byTopic?.get(topic) ?? [];
+    const others = wildcards.filter(({ pattern }) => wildcardMeans(pattern, topic));
+    return others.length === 0 ? own : [...own, ...others];
+  }
 }
 
 function viewOf(version: string, all: Subscription[]): View {
-  const byPattern = new Map<string, string[]>();
-  for (const { service, pattern } of all) {
-    const services = byPattern.get(pattern);
-    if (services) {
-      services.push(service);
+  const byTopic = new Map<string, Subscription[]>();
+  const wildcards: Subscription[] = [];
+  for (const subscription of all) {
+    const { pattern } = subscription;
+    const some = byTopic.get(pattern);
+    if (isWildcard(pattern)) {
+      wildcards.push(subscription);
+    } else if (some) {
+      some.push(subscription);
     } else {
-      byPattern.set(pattern, [service]);
+      byTopic.set(pattern, [subscription]);
     }
   }
-  return { version, byPattern, all };
-}
-
-function fieldOf({ service, pattern }: Subscription): string {
-  return `${service} ${pattern}`;
+  return { version, byTopic, wildcards, all };
 }

@@ -1,5 +1,7 @@
+import { subscriptionField } from '../../redis/replies.js';
 import type { Shard } from '../../redis/shard.js';
 import { subscribe } from '../../redis/scripts/subscribe.js';
+import type { ShardSubscriptions, Subscribed } from '../handlers.js';
 
 /** How often it is written anew that the subscriptions are alive. */
 export const RENEW_EVERY_MS = 60_000;
@@ -11,10 +13,12 @@ const RENEWALS_BEFORE_FORGOTTEN = 3;
 export interface SubscriptionsOptions {
   shard: Shard;
   service: string;
-  /** All event patterns of the service. */
-  patterns: readonly string[];
+  /** What the service subscribes to in the shard. */
+  wanted: ShardSubscriptions;
   /** Milliseconds after the last renewal for which they count. */
   forgetAfter: number;
+  /** They had been written before, and were gone: Redis has lost them, and perhaps more. Its end is waited for. */
+  onVanished: () => Promise<void>;
   /** A renewal on the timer failed; the next one is a new attempt. */
   onFailure: (error: unknown) => void;
 }
@@ -24,13 +28,20 @@ export interface SubscriptionsOptions {
  * down, and before its consumer group exists. All instances of a service write the same fields.
  */
 export class Subscriptions {
+  private readonly fields: readonly string[];
   private timer: NodeJS.Timeout | undefined;
+  private areWritten = false;
 
-  constructor(private readonly options: SubscriptionsOptions) {}
+  constructor(private readonly options: SubscriptionsOptions) {
+    const { service, wanted } = options;
+    const fieldsOf = ({ topics, wildcards }: Subscribed, isBroadcast: boolean): string[] =>
+      [...topics, ...wildcards].map((pattern) => subscriptionField(service, pattern, isBroadcast));
+    this.fields = [...fieldsOf(wanted.durable, false), ...fieldsOf(wanted.broadcast, true)];
+  }
 
   /** Whether there is anything to say. */
   get isEmpty(): boolean {
-    return this.options.patterns.length === 0;
+    return this.fields.length === 0;
   }
 
   /** Writes them for the first time, and then renews them on a timer. Rejects when the first write fails. */
@@ -44,9 +55,15 @@ export class Subscriptions {
 
   /** Writes them now. Rejects when Redis does not confirm it. */
   async renew(): Promise<void> {
-    const { shard, service, patterns, forgetAfter } = this.options;
+    const { shard, forgetAfter } = this.options;
     if (!this.isEmpty) {
-      await subscribe(shard.commands.client, shard.keys.subscriptions, service, patterns, forgetAfter);
+      const { client } = shard.commands;
+      const added = await subscribe(client, shard.keys.subscriptions, this.fields, forgetAfter);
+      const haveVanished = this.areWritten && added > 0;
+      this.areWritten = true;
+      if (haveVanished) {
+        await this.options.onVanished();
+      }
     }
   }
 

@@ -1,5 +1,5 @@
 import type { Shard } from '../../redis/shard.js';
-import { trimTopic } from '../../redis/scripts/trim-topic.js';
+import { BROADCAST_KEPT_MS, trimTopic } from '../../redis/scripts/trim-topic.js';
 import { Backoff } from '../../util/time.js';
 import type { Subscribers } from './subscribers.js';
 import type { Subscriptions } from './subscriptions.js';
@@ -9,6 +9,9 @@ const TRIM_AFTER_MS = 1_000;
 
 /** The longest pause between attempts that fail. */
 const RETRY_AFTER_AT_MOST_MS = 60_000;
+
+/** How long after a look something of what was kept for broadcasts may be removed; what is young then waits for the next. */
+const YOUNG_FOR_MS = BROADCAST_KEPT_MS + TRIM_AFTER_MS;
 
 /** How often in a row the subscriptions are looked at again because they have changed. */
 const MAX_LOOKS = 3;
@@ -26,11 +29,13 @@ export interface TopicTrimmerOptions {
 /**
  * Removes what all subscribed services have settled. A topic is looked at a second after something of it was
  * acknowledged here. So the last service that acknowledges is the one that empties it, and a topic on which nothing
- * happens costs nothing.
+ * happens costs nothing. What is kept for broadcasts is looked at once more when it is not young any more.
  */
 export class TopicTrimmer {
   private readonly backoff = new Backoff(TRIM_AFTER_MS, RETRY_AFTER_AT_MOST_MS);
   private touched = new Set<string>();
+  private young = new Set<string>();
+  private youngTimer: NodeJS.Timeout | undefined;
   private timer: NodeJS.Timeout | undefined;
   private trimming: Promise<void> | undefined;
   private isClosed = false;
@@ -41,6 +46,19 @@ export class TopicTrimmer {
   touch(pattern: string): void {
     this.touched.add(pattern);
     this.schedule(TRIM_AFTER_MS);
+  }
+
+  /** Something of this pattern's topic will have been kept for long enough: of a broadcast, which nobody acknowledges. */
+  touchLater(pattern: string): void {
+    if (!this.isClosed) {
+      this.young.add(pattern);
+      this.youngTimer ??= setTimeout(() => {
+        const { young } = this;
+        this.youngTimer = undefined;
+        this.young = new Set();
+        young.forEach((one) => this.touch(one));
+      }, YOUNG_FOR_MS).unref();
+    }
   }
 
   /** Goes on with what waited for the connection. */
@@ -66,6 +84,8 @@ export class TopicTrimmer {
     clearTimeout(this.timer);
     this.timer = undefined;
     this.touched.clear();
+    clearTimeout(this.youngTimer);
+    this.young.clear();
   }
 
   private schedule(delay: number): void {
@@ -114,11 +134,21 @@ export class TopicTrimmer {
     let looks = 0;
     while (!this.isClosed) {
       const { version } = subscribers;
-      const services = subscribers.of(pattern);
       const outcome =
         version === undefined
           ? 'stale'
-          : await trimTopic(shard.commands.client, shard.keys, topic, version, services);
+          : await trimTopic(
+              shard.commands.client,
+              shard.keys,
+              topic,
+              version,
+              subscribers.of(pattern),
+              subscribers.hasBroadcasts(pattern),
+            );
+      if (outcome === 'young') {
+        this.touchLater(pattern);
+        return;
+      }
       if (outcome === 'done' || outcome === 'kept') {
         return;
       }

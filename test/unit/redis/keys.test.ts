@@ -14,6 +14,7 @@ test('the keys of a namespace are those of the documentation', () => {
     layoutLock: '{shop:0}:layout-lock',
     topics: '{shop:0}:topics',
     announce: '{shop:0}:announce',
+    idle: '{shop:0}:idle',
     subscriptions: '{shop:0}:subscriptions',
     floors: '{shop:0}:floors',
     cancelled: '{shop:0}:cancelled',

@@ -14,6 +14,7 @@ import {
   parseStreams,
   parseSubscriptions,
   parseTime,
+  subscriptionField,
 } from '../../../lib/redis/replies.js';
 
 function buffers(...texts: string[]): Buffer[] {
@@ -182,6 +183,8 @@ describe('the subscriptions', () => {
       {
         service: 'a',
         pattern: 'told',
+        isBroadcast: false,
+        field: 'a told',
         lastSeen: 1_700_000_000_000,
         forgetAfter: 5_000,
         value: '1700000000000 5000',
@@ -189,12 +192,32 @@ describe('the subscriptions', () => {
       {
         service: 'b',
         pattern: 'x y  z',
+        isBroadcast: false,
+        field: 'b x y  z',
         lastSeen: 1_700_000_000_001,
         forgetAfter: undefined,
         value: '1700000000001',
       },
-      { service: 'c', pattern: '', lastSeen: 0, forgetAfter: 1, value: '0 1' },
+      {
+        service: 'c',
+        pattern: '',
+        isBroadcast: false,
+        field: 'c ',
+        lastSeen: 0,
+        forgetAfter: 1,
+        value: '0 1',
+      },
     ]);
+  });
+
+  test('the service of a broadcast is in braces, and what is written is read', () => {
+    for (const isBroadcast of [true, false]) {
+      const field = subscriptionField('a', 'orders.>', isBroadcast);
+      expect(field).toBe(isBroadcast ? '{a} orders.>' : 'a orders.>');
+      expect(parseSubscriptions({ [field]: '5 6' })).toEqual([
+        { service: 'a', pattern: 'orders.>', isBroadcast, field, lastSeen: 5, forgetAfter: 6, value: '5 6' },
+      ]);
+    }
   });
 
   test('what is no subscription is passed over, and a time that is none is long ago', () => {

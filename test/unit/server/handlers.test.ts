@@ -18,7 +18,7 @@ test('a route without a handler has none, not even one named as a member of ever
     expect(handlers.request(route)).toBeUndefined();
     expect(handlers.event(route)).toBeUndefined();
   }
-  expect(handlers.eventRoutes).toEqual([]);
+  expect(handlers.subscriptionsIn(0, 1).durable).toEqual({ topics: [], wildcards: [] });
 });
 
 test('the last message handler of a route wins, and the caller is told that it replaced one', () => {
@@ -46,7 +46,7 @@ test('a route may have handlers of both kinds, which do not meet', () => {
   expect(handlers.event('a')).toEqual([event]);
 });
 
-test('event routes are those with an event handler, each once', () => {
+test('what a service subscribes to are the patterns with an event handler, each once', () => {
   const handlers = new Handlers();
   for (const [route, isEvent] of [
     ['a', true],
@@ -60,5 +60,55 @@ test('event routes are those with an event handler, each once', () => {
       handlers.addRequest(route, handler());
     }
   }
-  expect(handlers.eventRoutes).toEqual(['a', '__proto__']);
+  expect(handlers.subscriptionsIn(0, 1).durable).toEqual({ topics: ['a', '__proto__'], wildcards: [] });
+  expect(handlers.eventCount).toBe(2);
+});
+
+test('an event has the handlers of its pattern and those of all wildcards that mean it, always in the same order', () => {
+  const handlers = new Handlers();
+  const [exact, one, many, other] = [eventHandler(), eventHandler(), eventHandler(), eventHandler()];
+  handlers.addEvent('orders.>', many);
+  handlers.addEvent('orders.created', exact);
+  handlers.addEvent('orders.*', one);
+  handlers.addEvent('payments.*', other);
+  for (let i = 0; i < 2; i++) {
+    expect(handlers.event('orders.created')).toEqual([exact, many, one]);
+    expect(handlers.event('orders.created.eu')).toEqual([many]);
+    expect(handlers.event('orders')).toBeUndefined();
+    expect(handlers.event('toString')).toBeUndefined();
+  }
+});
+
+test('handlers of broadcasts and others do not meet', () => {
+  const handlers = new Handlers();
+  const [one, each, wild] = [eventHandler(), eventHandler(), eventHandler()];
+  handlers.addEvent('a.b', one);
+  handlers.addBroadcast('a.b', each);
+  handlers.addBroadcast('a.*', wild);
+  expect(handlers.event('a.b')).toEqual([one]);
+  expect(handlers.broadcast('a.b')).toEqual([each, wild]);
+  expect(handlers.broadcast('a.c')).toEqual([wild]);
+  expect(handlers.hasBroadcasts).toBe(true);
+  expect(handlers.eventCount).toBe(2);
+});
+
+test('a topic lies in one shard, and a wildcard means topics in all', () => {
+  const handlers = new Handlers();
+  const topics = ['a', 'b', 'c', 'd', 'e', 'f'];
+  topics.forEach((topic) => handlers.addEvent(topic, eventHandler()));
+  handlers.addEvent('orders.*', eventHandler());
+  const shards = [0, 1, 2].map((shard) => handlers.subscriptionsIn(shard, 3).durable);
+  expect(shards.flatMap((shard) => shard.topics).sort()).toEqual(topics);
+  expect(shards.map(({ wildcards }) => wildcards)).toEqual([['orders.*'], ['orders.*'], ['orders.*']]);
+});
+
+test('what is remembered of topics from outside is bounded', () => {
+  const handlers = new Handlers();
+  handlers.addEvent('orders.*', eventHandler());
+  for (let i = 0; i < 25_000; i++) {
+    handlers.event(`orders.${i}`);
+    handlers.event(`nobody's ${i}`);
+  }
+  const { durable } = handlers as unknown as { durable: { found: Map<string, unknown> } };
+  expect(durable.found.size).toBeLessThanOrEqual(10_000);
 });
