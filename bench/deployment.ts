@@ -43,6 +43,8 @@ export interface Used {
   client: number;
   server: number;
   broker: number | undefined;
+  /** Of each of the broker's nodes, where it has several. */
+  nodes: readonly number[];
   commands: number | undefined;
 }
 
@@ -139,6 +141,7 @@ export class Deployment {
       services: [SERVICE],
       topics,
       shards,
+      isCluster: plan.isCluster ?? false,
       variant,
     };
     for (let i = 0; i < (inOneProcess ? 0 : servers); i++) {
@@ -162,6 +165,7 @@ export class Deployment {
         client: after.client.cpu - before.client.cpu,
         server: ofServers(after.servers) - ofServers(before.servers),
         broker: difference(before.broker.cpu, after.broker.cpu),
+        nodes: (after.broker.cpuOfNodes ?? []).map((cpu, i) => cpu - (before.broker.cpuOfNodes?.[i] ?? 0)),
         commands: difference(before.broker.commands, after.broker.commands),
       },
     };

@@ -10,6 +10,7 @@ export const FIGURES = {
   cpuClient: { title: 'client µs', digits: 1 },
   cpuServer: { title: 'server µs', digits: 1 },
   cpuBroker: { title: 'broker µs', digits: 1 },
+  cpuBusiest: { title: 'busiest node µs', digits: 1 },
   commands: { title: 'commands/$', digits: 2 },
   idleCommands: { title: 'commands/s', digits: 2 },
   idleCpu: { title: 'CPU ms/s', digits: 2 },

@@ -39,6 +39,7 @@ export const HELP = `usage: npm run bench -- [options]
   --only a,b           these measures: ${MEASURE_NAMES.join(', ')}
   --systems a,b        these systems: ${SYSTEM_NAMES.join(', ')}
   --with a,b           besides the usual systems: ${GROUPS.join(', ')}; installs the packages they need
+  --cluster            the same as --only shards: on one Redis and on a cluster of its own
   --ioredis 5          everything on ioredis 5, which it installs; otherwise on the one that is there
   --rounds n           rounds of each measure (${DEFAULTS.run.rounds}; ${DEFAULTS.compare.rounds} with --compare)
   --seconds n          seconds of each sample (${DEFAULTS.run.seconds}; ${DEFAULTS.quick.seconds} with --quick)
@@ -70,7 +71,7 @@ export function parseOptions(args: readonly string[]): BenchOptions | undefined 
     throw new OptionError(`--rounds takes a whole number, not '${values.rounds}'`);
   }
   const measures =
-    list('only', values.only, MEASURE_NAMES) ??
+    list('only', values.only ?? (values.cluster ? 'shards' : undefined), MEASURE_NAMES) ??
     MEASURE_NAMES.filter((name) => !quick || MEASURES[name].isQuick);
   if (values.svg !== undefined && !measures.includes('requests')) {
     throw new OptionError("--svg draws the measure 'requests', which --only leaves out");
@@ -99,6 +100,7 @@ function parse(args: readonly string[]) {
         only: text,
         systems: text,
         with: text,
+        cluster: flag,
         ioredis: text,
         rounds: text,
         seconds: text,

@@ -5,6 +5,8 @@ export type BrokerKind = 'redis' | 'nats' | 'rabbitmq' | 'none';
 export interface BrokerUsage {
   /** Microseconds of CPU. `undefined` where this platform does not tell. */
   cpu: number | undefined;
+  /** The same of each node, where there are several. */
+  cpuOfNodes?: readonly number[];
   /** Commands carried out, also those inside scripts, without those that ask for this. `undefined` where there are none. */
   commands?: number;
   /** Bytes that its data takes. `undefined` where it does not tell. */

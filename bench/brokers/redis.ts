@@ -27,21 +27,26 @@ export class RedisBroker implements Broker {
     return this.server.port;
   }
 
-  async usage(): Promise<BrokerUsage> {
-    const info = await this.redis.info('all');
-    const field = (name: string): number => Number(new RegExp(`^${name}:([\\d.]+)`, 'm').exec(info)?.[1]);
-    const stats = [...info.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)];
-    return {
-      cpu: (field('used_cpu_user') + field('used_cpu_sys')) * 1e6,
-      commands: stats
-        .filter(([, name]) => !OWN_COMMANDS.has(name!))
-        .reduce((sum, [, , calls]) => sum + Number(calls), 0),
-      memory: field('used_memory'),
-    };
+  usage(): Promise<BrokerUsage> {
+    return usageOf(this.redis);
   }
 
   async stop(): Promise<void> {
     this.redis.disconnect();
     await this.server.stop();
   }
+}
+
+/** What one Redis has used. */
+export async function usageOf(redis: Redis): Promise<BrokerUsage> {
+  const info = await redis.info('all');
+  const field = (name: string): number => Number(new RegExp(`^${name}:([\\d.]+)`, 'm').exec(info)?.[1]);
+  const stats = [...info.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)];
+  return {
+    cpu: (field('used_cpu_user') + field('used_cpu_sys')) * 1e6,
+    commands: stats
+      .filter(([, name]) => !OWN_COMMANDS.has(name!))
+      .reduce((sum, [, , calls]) => sum + Number(calls), 0),
+    memory: field('used_memory'),
+  };
 }

@@ -8,11 +8,12 @@ const PUBLISHED_AT_ONCE = 1_024;
 
 /** What each of `count` has cost. */
 export function costs(used: Used, count: number): Figures {
-  const { client, server, broker, commands } = used;
+  const { client, server, broker, nodes, commands } = used;
   return {
     cpuClient: client / count,
     cpuServer: server / count,
     ...(broker !== undefined && { cpu: (client + server + broker) / count, cpuBroker: broker / count }),
+    ...(nodes.length > 0 && { cpuBusiest: Math.max(...nodes) / count }),
     ...(commands !== undefined && { commands: commands / count }),
   };
 }

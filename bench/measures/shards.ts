@@ -6,34 +6,51 @@ import { requestSampler } from './samples.js';
 
 const SHARDS = [1, 2, 4];
 const IN_FLIGHT = [1, 128];
-const settingOf = (shards: number, inFlight: number): string =>
-  `${shards} shard${shards === 1 ? '' : 's'}, ${inFlight} in flight`;
 
-/** What it costs that one client and one server spread their requests over several shards of one Redis. */
+/** Where the shards lie. */
+interface Place {
+  name: string;
+  plan: DeploymentPlan;
+}
+const ONE: Place = { name: 'one Redis', plan: {} };
+const CLUSTER: Place = { name: 'a cluster of 3', plan: { isCluster: true } };
+const PLACES = [ONE, CLUSTER];
+
+const settingOf = ({ name }: Place, shards: number, inFlight: number): string =>
+  `${name}, ${shards} shard${shards === 1 ? '' : 's'}, ${inFlight} in flight`;
+
+/** What it costs that one client and one server spread their requests over several shards, of one Redis or of a cluster. */
 export const shards: Measure = {
-  title: 'Shards on one Redis, by process',
+  title: 'Shards on one Redis and on a cluster, by process',
   counted: 'request',
   isQuick: false,
   async run(session, results) {
     const { seconds } = session.options;
-    const samplers = (count: number): Sampler[] =>
-      IN_FLIGHT.map((inFlight) => requestSampler(settingOf(count, inFlight), { inFlight, seconds }));
-    const planOf = (count: number): DeploymentPlan => ({ shards: count, warmsUpSingle: true });
+    const samplers = (place: Place, count: number): Sampler[] =>
+      IN_FLIGHT.map((inFlight) => requestSampler(settingOf(place, count, inFlight), { inFlight, seconds }));
     await alternate(
       session,
       results,
       chosenOf(session, OURS).flatMap((system) =>
-        SHARDS.map((count) => ({ system, plan: planOf(count), samplers: samplers(count) })),
+        PLACES.flatMap((place) =>
+          SHARDS.map((count) => ({
+            system,
+            plan: { ...place.plan, shards: count, warmsUpSingle: true },
+            samplers: samplers(place, count),
+          })),
+        ),
       ),
     );
   },
-  comparisons: SHARDS.slice(1).flatMap((count) =>
-    IN_FLIGHT.flatMap((inFlight) =>
-      (['cpu', 'cpuClient', 'cpuServer', 'cpuBroker', 'rate'] as const).map((figure) => ({
-        figure,
-        of: { system: OURS, setting: settingOf(count, inFlight) },
-        against: [{ system: OURS, setting: settingOf(1, inFlight) }],
-      })),
+  comparisons: PLACES.flatMap((place) =>
+    SHARDS.flatMap((count) =>
+      IN_FLIGHT.flatMap((inFlight) =>
+        (['cpu', 'cpuClient', 'cpuServer', 'cpuBroker', 'rate'] as const).map((figure) => ({
+          figure,
+          of: { system: OURS, setting: settingOf(place, count, inFlight) },
+          against: [{ system: OURS, setting: settingOf(ONE, 1, inFlight) }],
+        })),
+      ),
     ),
-  ),
+  ).filter(({ of, against }) => of.setting !== against[0]!.setting),
 };

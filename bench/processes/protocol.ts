@@ -25,6 +25,8 @@ export interface ChildSetup {
   topics: number;
   /** Over how many shards this package spreads its streams. */
   shards: number;
+  /** Whether `port` is that of a node of a Redis Cluster. */
+  isCluster: boolean;
   variant: Variant;
 }
 

@@ -1,13 +1,13 @@
-import { RedisStreamsClient, RedisStreamsServer } from 'nestjs-redis-streams';
+import { RedisStreamsClient, RedisStreamsServer, type RedisConnectionOption } from 'nestjs-redis-streams';
 import { NestServer } from './nest-app.js';
 import { NestClient } from './nest-client.js';
 import type { BenchClient, BenchServer, Setup } from './system.js';
 import type { Work } from './work.js';
 
 export function createServer(setup: Setup, work: Work): BenchServer {
-  const { port, service, shards, variant } = setup;
+  const { service, shards, variant } = setup;
   const { lease, acknowledge, concurrency } = variant;
-  const connection = url(port);
+  const connection = connectionOf(setup);
   const strategy = new RedisStreamsServer({
     connection,
     service,
@@ -22,8 +22,9 @@ export function createServer(setup: Setup, work: Work): BenchServer {
   return new NestServer({ strategy }, setup, work);
 }
 
-export function createClient({ port, service, shards }: Setup): BenchClient {
-  return new NestClient(new RedisStreamsClient({ connection: url(port), service, shards }));
+export function createClient(setup: Setup): BenchClient {
+  const { service, shards } = setup;
+  return new NestClient(new RedisStreamsClient({ connection: connectionOf(setup), service, shards }));
 }
 
 /** Does what a metric would do at the least. */
@@ -32,6 +33,7 @@ function listen({ pattern }: { pattern: string }): void {
   reports.set(pattern, (reports.get(pattern) ?? 0) + 1);
 }
 
-function url(port: number): string {
-  return `redis://127.0.0.1:${port}`;
+function connectionOf({ port, isCluster }: Setup): RedisConnectionOption {
+  const url = `redis://127.0.0.1:${port}`;
+  return isCluster ? { cluster: { nodes: [url] } } : url;
 }

@@ -9,6 +9,8 @@ export interface Setup {
   topics: number;
   /** This package's option. */
   shards: number;
+  /** Whether `port` is that of a node of a Redis Cluster. */
+  isCluster: boolean;
   variant: Variant;
 }
 

@@ -157,13 +157,17 @@ export class Worker {
       this.lanes.events.clear();
       this.broadcasts?.revoke(reason);
       shards.forEach((shard) => shard.revoke(reason));
-      const reachable = shards.filter(({ shard }) => shard.commands.isReady);
-      await settledWithin(Promise.all(reachable.map((shard) => shard.flush())), FLUSH_WITHIN_MS);
+      await settledWithin(Promise.all(this.reachable.map((shard) => shard.flush())), FLUSH_WITHIN_MS);
     } finally {
       await Promise.all(shards.map((shard) => shard.end()));
     }
     await settledWithin(this.handOver(), FLUSH_WITHIN_MS);
     this.reporter.close();
+  }
+
+  /** Those whose Redis is there: where it is not, nothing can be settled, and others must not wait for it. */
+  private get reachable(): readonly ShardWorker[] {
+    return this.shards.filter(({ shard }) => shard.commands.isReady);
   }
 
   /** Those that bring messages. */
@@ -231,7 +235,7 @@ export class Worker {
     const givenUp = new AbortController();
     try {
       const quiet = this.whenIdle().then(() =>
-        Promise.all(this.shards.map((shard) => shard.flush(givenUp.signal))),
+        Promise.all(this.reachable.map((shard) => shard.flush(givenUp.signal))),
       );
       return await settledWithin(quiet, withinMs);
     } finally {

@@ -12,19 +12,28 @@ const FORMED_WITHIN_MS = 30_000;
 /** How soon nodes give up one that is silent: a replica is elected within about twice that. */
 const NODE_TIMEOUT_MS = 1_500;
 
-/** A cluster of our own, of processes on loopback: masters with a replica each. */
+/** What a cluster is made of. */
+export interface ClusterPlan {
+  masters?: number;
+  /** Of each master. */
+  replicas?: number;
+  /** For each redis-server. */
+  args?: readonly string[];
+}
+
+/** A cluster of our own, of processes on loopback: masters, and replicas of each. */
 export class RedisCluster {
   private constructor(
     readonly nodes: readonly RedisServer[],
     private readonly looks: Map<number, Redis>,
   ) {}
 
-  /** Starts one; further arguments are those of redis-server. */
-  static async start(masters = 3, ...args: string[]): Promise<RedisCluster> {
+  /** Starts one; resolves when every slot is served, and every replica follows its master. */
+  static async start({ masters = 3, replicas = 1, args = [] }: ClusterPlan = {}): Promise<RedisCluster> {
     const nodes: RedisServer[] = [];
     const cluster = new RedisCluster(nodes, new Map());
     try {
-      for (let i = 0; i < masters * 2; i++) {
+      for (let i = 0; i < masters * (1 + replicas); i++) {
         nodes.push(
           await RedisServer.startOn(
             await freeClusterPort(),
@@ -187,10 +196,12 @@ export class RedisCluster {
       await eventually(knowsAll, `node ${node.port} to know all others`, FORMED_WITHIN_MS);
     }
     for (let i = masters; i < this.nodes.length; i++) {
-      const master = this.look(this.nodes[i - masters]!);
+      const master = this.look(this.nodes[i % masters]!);
       await this.look(this.nodes[i]!).cluster('REPLICATE', String(await master.cluster('MYID')));
     }
     await this.settled();
-    await this.replicated();
+    if (this.nodes.length > masters) {
+      await this.replicated();
+    }
   }
 }
