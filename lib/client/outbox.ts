@@ -289,6 +289,15 @@ export class Outbox {
 function makeReady(message: OutgoingMessage, now: number): void {
   message.written = true;
   if (message.deadline !== undefined) {
-    message.entry.ttl = Math.max(1, Math.ceil(message.deadline - now));
+    message.entry.ttl = timeToLive(message.deadline - now);
   }
+}
+
+/**
+ * The time that is left, in whole milliseconds, and up to a thousandth more: entries that are written together share one
+ * text, and were sent within a few milliseconds of each other.
+ */
+function timeToLive(left: number): number {
+  const step = Math.max(1, Math.floor(left / 1_000));
+  return Math.max(1, Math.ceil(left / step) * step);
 }
