@@ -16,6 +16,8 @@ export const FIGURES = {
   idleCpu: { title: 'CPU ms/s', digits: 2 },
   clientHeap: { title: 'client heap MiB', digits: 1 },
   serverHeap: { title: 'server heap MiB', digits: 1 },
+  bytesStored: { title: 'bytes/$', digits: 0 },
+  bytesPending: { title: 'more while pending', digits: 0 },
   brokerMemory: { title: 'Redis MiB', digits: 2 },
 } as const;
 

@@ -8,6 +8,7 @@ import { persistence } from './persistence.js';
 import { requests } from './requests.js';
 import { scale } from './scale.js';
 import { shards } from './shards.js';
+import { sizes } from './sizes.js';
 import { values } from './values.js';
 
 const catalogue = {
@@ -20,6 +21,7 @@ const catalogue = {
   values,
   scale,
   shards,
+  sizes,
   patterns,
   neighbours,
   switches,

@@ -6,7 +6,7 @@ import type { SystemName } from '../systems/catalogue.js';
 export interface Measure {
   title: string;
   /** What its figures are per. */
-  counted: 'request' | 'event' | 'value';
+  counted: 'request' | 'event' | 'value' | 'message';
   /** Belongs to `--quick`. */
   isQuick: boolean;
   run(session: Session, results: Results): Promise<void>;
