@@ -129,6 +129,9 @@ export class RedisCluster {
         /slave0:.*state=online/.test(await this.look(node).info('replication'));
       await eventually(hasReplica, `the replica of ${node.port}`, FORMED_WITHIN_MS);
     }
+    // Others learn of it later.
+    const isKnown = async (): Promise<boolean> => (await this.slots()).every(({ nodes }) => nodes.length > 1);
+    await eventually(isKnown, 'the replicas to be known', FORMED_WITHIN_MS);
   }
 
   /**
