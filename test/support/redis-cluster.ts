@@ -14,13 +14,12 @@ const NODE_TIMEOUT_MS = 1_500;
 
 /** A cluster of our own, of processes on loopback: masters with a replica each. */
 export class RedisCluster {
-  readonly nodes: RedisServer[] = [];
   private readonly looks = new Map<number, Redis>();
   /** Ports by which nodes are reached through a proxy -> their own. */
   private readonly announced = new Map<number, number>();
   private isStopped = false;
 
-  private constructor() {}
+  private constructor(readonly nodes: RedisServer[]) {}
 
   /** Starts one; further arguments are those of redis-server. */
   static start(masters = 3, ...args: string[]): Promise<RedisCluster> {
@@ -29,7 +28,7 @@ export class RedisCluster {
 
   /** The same; rejects as soon as the signal aborts, when all that was started is gone again. */
   static async startUnless(signal: AbortSignal, masters = 3, ...args: string[]): Promise<RedisCluster> {
-    const cluster = new RedisCluster();
+    const cluster = new RedisCluster([]);
     // Whatever is being waited for fails then.
     const onAbort = (): void => cluster.leave();
     signal.addEventListener('abort', onAbort);

@@ -38,7 +38,7 @@ export class ShopService {
   private again<T>(): MonoTypeOperatorFunction<T> {
     return retry({
       count: ATTEMPTS - 1,
-      delay: (error) => {
+      delay: (error: unknown) => {
         if (!isUndecided(error)) {
           return throwError(() => error);
         }

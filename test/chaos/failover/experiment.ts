@@ -1,7 +1,7 @@
 import { RedisStreamsClient } from '../../../lib/index.js';
 import { pause } from '../../../lib/util/time.js';
 import { Proxy } from '../../support/proxy.js';
-import { RedisCluster } from '../../support/redis-cluster.js';
+import type { RedisCluster } from '../../support/redis-cluster.js';
 import type { RedisServer } from '../../support/redis-server.js';
 import { eventually } from '../../support/wait.js';
 import { PATTERN, Publisher } from './publisher.js';

@@ -67,6 +67,7 @@ test('a master that has too few replicas refuses what is published; what was und
   );
   expect(refusal).toBeInstanceOf(PublishRefusedError);
   expect(String((refusal as PublishRefusedError).cause)).toContain('NOREPLICAS');
+  await expect(firstValueFrom(client.send('slow', 4))).rejects.toThrow(/NOREPLICAS/);
   release.resolve();
   // Nobody can renew it.
   const leases = (): Promise<string[]> => redis.keys('{nest:0}:lease:calc:*');
