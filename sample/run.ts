@@ -4,17 +4,31 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { InterruptedError, onInterruption } from './support/interruption.js';
 import { messageOf } from './support/message-of.js';
-import { openSampleRedis, type SampleRedis } from './support/sample-redis.js';
-import { environmentFor } from './support/settings.js';
+import { openSampleCluster } from './support/sample-cluster.js';
+import { openSampleRedis } from './support/sample-redis.js';
+import {
+  environmentFor,
+  type ClusterSettings,
+  type Closable,
+  type RedisSettings,
+} from './support/settings.js';
 
 const USAGE_EXIT_CODE = 2;
+
+/** Those that need a cluster. */
+const ON_A_CLUSTER = ['10-cluster'];
+
+type Opened = (RedisSettings | ClusterSettings) & Closable;
 
 /** Finds a Redis for a sample, runs the sample as a process of its own, and tidies up when it has ended. */
 async function run(name: string): Promise<number> {
   const interruption = onInterruption();
-  let redis: SampleRedis | undefined;
+  const say = (line: string): void => console.log(line);
+  let redis: Opened | undefined;
   try {
-    redis = await openSampleRedis(name, (line) => console.log(line));
+    redis = ON_A_CLUSTER.includes(name)
+      ? await openSampleCluster(say, interruption)
+      : await openSampleRedis(name, say);
     interruption.throwIfAborted();
     return await runSample(name, redis, interruption);
   } catch (error) {
@@ -28,7 +42,7 @@ async function run(name: string): Promise<number> {
   }
 }
 
-async function runSample(name: string, redis: SampleRedis, interruption: AbortSignal): Promise<number> {
+async function runSample(name: string, redis: Opened, interruption: AbortSignal): Promise<number> {
   const sample = fork(join(import.meta.dirname, name, 'main.js'), { env: environmentFor(redis) });
   const end = (): void => void sample.kill('SIGKILL');
   interruption.addEventListener('abort', end);

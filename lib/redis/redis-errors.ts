@@ -110,11 +110,13 @@ export function messageOf(error: unknown): string {
     // Ours is 0, so that unanswered commands are rejected as soon as the connection closes; ioredis' text is about retries.
     return 'the connection was lost';
   }
-  return error instanceof Error ? error.message + firstReason(error) : String(error);
+  return error instanceof Error ? error.message : String(error);
 }
 
-/** Why a transaction was refused: EXECABORT itself does not say; ioredis keeps the answers to its commands. */
-function firstReason(error: Error): string {
-  const { previousErrors } = error as { previousErrors?: Error[] };
-  return previousErrors?.[0] ? ` (${previousErrors[0].message})` : '';
+/**
+ * Why a transaction was refused: EXECABORT itself does not say, neither to a person nor to whoever has to know whether
+ * it is worth another attempt. ioredis keeps the answers to its commands.
+ */
+export function refusalOf(error: unknown): unknown {
+  return (error as { previousErrors?: Error[] } | null | undefined)?.previousErrors?.[0] ?? error;
 }

@@ -3,16 +3,16 @@ import { Redis } from 'ioredis';
 import { ensureRedis } from '../../test/support/redis-binary.js';
 import { RedisServer } from '../../test/support/redis-server.js';
 import { messageOf } from './message-of.js';
-import type { RedisSettings } from './settings.js';
+import type { Closable, RedisSettings } from './settings.js';
 
 const CONNECT_WITHIN_MS = 5_000;
 const KEYS_PER_SCAN = 500;
 
-/** The Redis of a sample, and how to leave it. */
-export interface SampleRedis extends RedisSettings {
-  /** Removes the keys of the namespace from a Redis of the user's, or ends the throw-away one. */
-  close(): Promise<void>;
-}
+/**
+ * The Redis of a sample. Leaving it removes the keys of the namespace from a Redis of the user's, or ends the throw-away
+ * one.
+ */
+export type SampleRedis = RedisSettings & Closable;
 
 /**
  * The Redis that `REDIS_URL` names, where it is set, else a throw-away one; in either case in a namespace that nobody

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readdirSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
@@ -7,7 +8,7 @@ import { Redis } from 'ioredis';
 import { Ledger } from '../../sample/demo/support/ledger.js';
 import type { Report } from '../../sample/demo/support/service.js';
 import { RedisServer } from '../support/redis-server.js';
-import { deferred } from '../support/wait.js';
+import { deferred, eventually } from '../support/wait.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const BUILD_WITHIN_MS = 240_000;
@@ -87,6 +88,23 @@ const EXPECTED: Record<string, (string | RegExp)[]> = {
   ],
 };
 
+/** They start a cluster of their own, whatever REDIS_URL says. */
+const EXPECTED_ON_A_CLUSTER: typeof EXPECTED = {
+  '10-cluster': [
+    /^Using \S+ for a throw-away Redis$/,
+    'Starting a cluster of three masters and three replicas',
+    ...[0, 1, 2].map((shard) => new RegExp(`^Shard ${shard} lies at 127\\.0\\.0\\.1:\\d+$`)),
+    'Asking for totals and publishing events',
+    /^Killing 127\.0\.0\.1:\d+ \(process \d+\), the master of shard 0$/,
+    /^Its replica 127\.0\.0\.1:\d+ is the master after \d+\.\d s$/,
+    /^Answered meanwhile: \d+$/,
+    /^Requests: ([1-9]\d+) sent, \1 answered, 0 of them wrongly$/,
+    /^Events: [1-9]\d+ published, all handled$/,
+    /^Sent once more because nobody could know whether they had arrived: \d+$/,
+  ],
+};
+const ALL_EXPECTED = { ...EXPECTED, ...EXPECTED_ON_A_CLUSTER };
+
 /** A program with whatever it starts: the leader of a process group of its own, as a shell would make it. */
 class Program {
   output = '';
@@ -95,13 +113,14 @@ class Program {
   private readonly child: ChildProcess;
   private readonly watchers = new Set<() => void>();
 
-  constructor(command: string, args: string[], redisUrl?: string) {
+  /** @param tmp where it makes temporary folders */
+  constructor(command: string, args: string[], redisUrl?: string, tmp?: string) {
     const { REDIS_URL: _, ...env } = process.env;
     this.child = spawn(command, args, {
       cwd: ROOT,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...env, ...(redisUrl && { REDIS_URL: redisUrl }) },
+      env: { ...env, ...(redisUrl && { REDIS_URL: redisUrl }), ...(tmp && { TMPDIR: tmp }) },
     });
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
       stream.on('data', (chunk: Buffer) => {
@@ -165,6 +184,7 @@ class Program {
 const programs: Program[] = [];
 let redis: RedisServer;
 let commands: Redis;
+let tmp: string;
 
 beforeAll(async () => {
   await buildWhereOld();
@@ -172,6 +192,7 @@ beforeAll(async () => {
   commands = new Redis(redis.url);
 }, BUILD_WITHIN_MS);
 beforeEach(async () => {
+  tmp = mkdtempSync(join(tmpdir(), 'samples-'));
   await commands.flushall();
   await commands.config('RESETSTAT');
   await commands.mset(Object.fromEntries(FOREIGN_KEYS.map((key) => [key, 'untouched'])));
@@ -182,18 +203,25 @@ afterEach(() => {
       program.signalGroup('SIGKILL');
     }
   }
+  rmSync(tmp, { recursive: true, force: true });
 });
 afterAll(async () => {
   commands.disconnect();
   await redis.stop();
 });
 
-function sample(name: string, redisUrl?: string): Program {
-  return new Program(process.execPath, ['build/sample/run.js', name], redisUrl);
+function sample(name: string, redisUrl?: string, tmp?: string): Program {
+  return new Program(process.execPath, ['build/sample/run.js', name], redisUrl, tmp);
 }
 
 function demo(redisUrl?: string): Program {
   return new Program(process.execPath, ['build/sample/demo/main.js'], redisUrl);
+}
+
+function expectLines(lines: readonly string[], expected: readonly (string | RegExp)[]): void {
+  expect(lines).toEqual(
+    expected.map((line) => (typeof line === 'string' ? line : expect.stringMatching(line))),
+  );
 }
 
 /** It has used Redis, and nothing of it is left there. */
@@ -206,7 +234,7 @@ async function expectOnlyForeignKeys(): Promise<void> {
 describe('a sample', () => {
   test('is known to this test, whichever it is', () => {
     const folders = readdirSync(join(ROOT, 'sample')).filter((entry) => /^\d\d-/.test(entry));
-    expect(folders.sort()).toEqual(Object.keys(EXPECTED));
+    expect(folders.sort()).toEqual(Object.keys(ALL_EXPECTED).sort());
   });
 
   test.each(Object.entries(EXPECTED))(
@@ -216,10 +244,51 @@ describe('a sample', () => {
       await program.endsWith(0);
       const [first, ...lines] = program.lines;
       expect(first).toContain(`Using the Redis that REDIS_URL names, in the namespace sample-${name}-`);
-      expect(lines).toEqual(
-        expected.map((line) => (typeof line === 'string' ? line : expect.stringMatching(line))),
-      );
+      expectLines(lines, expected);
       await expectOnlyForeignKeys();
+    },
+    RUN_WITHIN_MS,
+  );
+
+  test.each(Object.entries(EXPECTED_ON_A_CLUSTER))(
+    '%s does its thing on a cluster of its own, ends by itself and leaves nothing',
+    async (name, expected) => {
+      const program = sample(name, redis.url, tmp);
+      await program.endsWith(0);
+      const [first, ...lines] = program.lines;
+      expect(first).toContain('REDIS_URL is left alone');
+      expectLines(lines, expected);
+      expect(program.hasProcesses).toBe(false);
+      expect(readdirSync(tmp)).toEqual([]);
+      expect(await commands.info('commandstats')).not.toContain('cmdstat_xadd:');
+    },
+    RUN_WITHIN_MS,
+  );
+
+  const says =
+    (text: string) =>
+    (program: Program): Promise<void> =>
+      program.says(text);
+  /** The first thing a node does is to make its folder; the last one has been started soon after, and they meet. */
+  const hasFolders = (count: number) => async (): Promise<void> =>
+    void (await eventually(() => readdirSync(tmp).length === count, `${count} folders`, RUN_WITHIN_MS));
+
+  test.each<[string, (program: Program) => Promise<void>]>([
+    ['while its nodes are started', hasFolders(3)],
+    ['while its nodes meet', hasFolders(6)],
+    ['before a node is killed', says('Asking for totals')],
+    ['while a replica is elected', says('Killing 127.0.0.1')],
+  ])(
+    'leaves neither a node of its cluster nor a folder when it is interrupted %s',
+    async (_, reached) => {
+      for (const signal of ['signal', 'signalGroup'] as const) {
+        const program = sample('10-cluster', undefined, tmp);
+        await reached(program);
+        // The launcher alone, as by `kill`, and everything, as a terminal does.
+        await expectItToEnd(program, () => program[signal]('SIGINT'), 130);
+        expect(program.output).not.toContain('Events: ');
+        expect(readdirSync(tmp)).toEqual([]);
+      }
     },
     RUN_WITHIN_MS,
   );
@@ -252,7 +321,7 @@ describe('a sample', () => {
   test('that does not exist is answered with the names of those that do', async () => {
     const program = sample('06-none');
     await program.endsWith(2);
-    expect(program.output).toContain(Object.keys(EXPECTED).join(', '));
+    expect(program.output).toContain(Object.keys(ALL_EXPECTED).sort().join(', '));
   });
 
   test('says so where REDIS_URL leads nowhere', async () => {
@@ -423,7 +492,8 @@ async function buildWhereOld(): Promise<void> {
   if (changedAt('dist/cjs/package.json') <= newest('lib', 'tsconfig.build.json', 'tsconfig.build.cjs.json')) {
     await build('npm', ['run', 'build']);
   }
-  const sources = newest('sample', 'test/support/redis-binary.ts', 'test/support/redis-server.ts');
+  const support = ['redis-binary', 'redis-cluster', 'redis-server', 'wait'];
+  const sources = newest('sample', ...support.map((name) => `test/support/${name}.ts`));
   const library = changedAt('dist/cjs/package.json');
   if (changedAt('build/sample/run.js') <= Math.max(sources, library)) {
     await build(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'sample/tsconfig.json']);

@@ -1,4 +1,4 @@
-import { Redis } from 'ioredis';
+import { Redis, type ClusterOptions } from 'ioredis';
 import { keySlot } from '../../lib/redis/cluster/key-slot.js';
 import { parseSlots, type SlotRange } from '../../lib/redis/replies.js';
 import { freeClusterPort, RedisServer } from './redis-server.js';
@@ -23,18 +23,31 @@ export interface ClusterPlan {
 
 /** A cluster of our own, of processes on loopback: masters, and replicas of each. */
 export class RedisCluster {
-  private constructor(
-    readonly nodes: readonly RedisServer[],
-    private readonly looks: Map<number, Redis>,
-  ) {}
+  private readonly looks = new Map<number, Redis>();
+  /** Ports by which nodes are reached through a proxy -> their own. */
+  private readonly announced = new Map<number, number>();
+  private isStopped = false;
+
+  private constructor(readonly nodes: RedisServer[]) {}
 
   /** Starts one; resolves when every slot is served, and every replica follows its master. */
-  static async start({ masters = 3, replicas = 1, args = [] }: ClusterPlan = {}): Promise<RedisCluster> {
-    const nodes: RedisServer[] = [];
-    const cluster = new RedisCluster(nodes, new Map());
+  static start(plan: ClusterPlan = {}): Promise<RedisCluster> {
+    return RedisCluster.startUnless(new AbortController().signal, plan);
+  }
+
+  /** The same; rejects as soon as the signal aborts, when all that was started is gone again. */
+  static async startUnless(
+    signal: AbortSignal,
+    { masters = 3, replicas = 1, args = [] }: ClusterPlan,
+  ): Promise<RedisCluster> {
+    const cluster = new RedisCluster([]);
+    // Whatever is being waited for fails then.
+    const onAbort = (): void => cluster.leave();
+    signal.addEventListener('abort', onAbort);
     try {
       for (let i = 0; i < masters * (1 + replicas); i++) {
-        nodes.push(
+        signal.throwIfAborted();
+        cluster.nodes.push(
           await RedisServer.startOn(
             await freeClusterPort(),
             '--cluster-enabled',
@@ -47,21 +60,32 @@ export class RedisCluster {
           ),
         );
       }
+      signal.throwIfAborted();
       await cluster.form(masters);
+      signal.throwIfAborted();
     } catch (error) {
       await cluster.stop();
       throw error;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
     }
     return cluster;
   }
 
   /** For the option `connection`. */
-  get connection(): { cluster: { nodes: string[] } } {
-    return { cluster: { nodes: this.nodes.map(({ url }) => url) } };
+  get connection(): { cluster: { nodes: string[]; options: Pick<ClusterOptions, 'natMap'> } } {
+    const natMap = (name: string): { host: string; port: number } => {
+      const [host, port] = name.split(':') as [string, string];
+      return { host, port: this.ownPort(Number(port)) };
+    };
+    return { cluster: { nodes: this.nodes.map(({ url }) => url), options: { natMap } } };
   }
 
   /** A plain connection to one node. */
   look(node: RedisServer): Redis {
+    if (this.isStopped) {
+      throw new Error('This cluster was stopped');
+    }
     let look = this.looks.get(node.port);
     if (!look) {
       look = new Redis(node.url, { connectionName: 'inspector', disconnectTimeout: 100 });
@@ -116,6 +140,9 @@ export class RedisCluster {
         /slave0:.*state=online/.test(await this.look(node).info('replication'));
       await eventually(hasReplica, `the replica of ${node.port}`, FORMED_WITHIN_MS);
     }
+    // Others learn of it later.
+    const isKnown = async (): Promise<boolean> => (await this.slots()).every(({ nodes }) => nodes.length > 1);
+    await eventually(isKnown, 'the replicas to be known', FORMED_WITHIN_MS);
   }
 
   /**
@@ -150,16 +177,46 @@ export class RedisCluster {
     }
   }
 
+  /**
+   * Has a master tell another port, which leads to it: its replica goes there, and clients go on past it (`natMap`). It
+   * is so until the node is started again. Resolves when the replica follows its master there.
+   */
+  async announce(master: RedisServer, port: number): Promise<void> {
+    this.announced.set(port, master.port);
+    await this.look(master).config('SET', 'cluster-announce-port', String(port));
+    const follows = async (): Promise<boolean> => {
+      const replicas = await Promise.all(
+        this.nodes.filter(({ isRunning }) => isRunning).map((node) => this.look(node).info('replication')),
+      );
+      return replicas.some(
+        (info) => info.includes(`master_port:${port}\r`) && info.includes('master_link_status:up'),
+      );
+    };
+    await eventually(follows, `the replica of ${master.port} to follow it by port ${port}`, FORMED_WITHIN_MS);
+  }
+
   async stop(): Promise<void> {
+    this.leave();
+    await Promise.all(this.nodes.map((node) => node.stop()));
+  }
+
+  private leave(): void {
+    this.isStopped = true;
     for (const look of this.looks.values()) {
       look.disconnect();
     }
-    await Promise.all(this.nodes.map((node) => node.stop()));
   }
 
   private async slots(): Promise<SlotRange[]> {
     const asked = this.nodes.find(({ isRunning }) => isRunning)!;
-    return parseSlots(await this.look(asked).cluster('SLOTS'), '127.0.0.1');
+    return parseSlots(await this.look(asked).cluster('SLOTS'), '127.0.0.1').map((range) => ({
+      ...range,
+      nodes: range.nodes.map(({ host, port }) => ({ host, port: this.ownPort(port) })),
+    }));
+  }
+
+  private ownPort(port: number): number {
+    return this.announced.get(port) ?? port;
   }
 
   private async serverOf(key: string, place: number): Promise<RedisServer> {

@@ -6,7 +6,7 @@ import type { NodeAddress, TopologyOptions } from './topology.js';
 /** A Redis Cluster, by some of its nodes. */
 export interface ClusterConnectionOption {
   cluster: {
-    /** Where to look first: URLs or hosts and ports. One that answers is enough. */
+    /** Where to look first: URLs (`rediss://` for TLS) or hosts and ports. One that answers is enough. */
     nodes: ClusterNode[];
     /** ioredis' own: `redisOptions` (user, password, TLS) and `natMap` are used. */
     options?: ClusterOptions;
@@ -38,6 +38,7 @@ export function resolveCluster(option: Cluster | ClusterConnectionOption): Topol
   return {
     seeds,
     redisOptions: {
+      ...(isSecure(nodes) ? { tls: {} } : {}),
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
       ...redisOptions,
@@ -78,6 +79,11 @@ function credentialsOf(nodes: readonly ClusterNode[]): { username?: string; pass
     ...(url?.username ? { username: decodeURIComponent(url.username) } : {}),
     ...(url?.password ? { password: decodeURIComponent(url.password) } : {}),
   };
+}
+
+/** As a URL says it for a single Redis. */
+function isSecure(nodes: readonly ClusterNode[]): boolean {
+  return nodes.some((node) => typeof node === 'string' && node.startsWith('rediss://'));
 }
 
 function urlOf(node: string): URL {

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { Controller, Logger } from '@nestjs/common';
 import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import type { RedisStreamsClientOptions } from '../../../lib/index.js';
+import { shardOf } from '../../../lib/redis/sharding.js';
 import { closeAll, connect, serve } from '../../support/app.js';
 import { EXPECTED_OUTCOMES, Load, LOAD_TIMEOUT } from '../../support/load.js';
 import { RedisCluster } from '../../support/redis-cluster.js';
@@ -11,7 +12,7 @@ const SHARDS = 3;
 /** A key of the shard whose node is made to fail. */
 const LAYOUT = '{nest:0}:layout';
 /** Three patterns, whose topics lie in three shards. */
-const PATTERNS = ['a', 'b', 'c'];
+const PATTERNS = ['d', 'a', 'l'];
 const handled = new Set<string>();
 
 @Controller()
@@ -64,6 +65,10 @@ async function finish(load: Load): Promise<void> {
 }
 
 const isHandled = ({ name }: { name: string }): boolean => handled.has(name);
+
+test('the patterns of this file lie in all shards', () => {
+  expect(PATTERNS.map((pattern) => shardOf(pattern, SHARDS))).toEqual([0, 1, 2]);
+});
 
 test('a master is killed under load: its replica takes over, every request ends, and what was replicated is handled', async () => {
   const load = await startLoad();
