@@ -294,10 +294,10 @@ function makeReady(message: OutgoingMessage, now: number): void {
 }
 
 /**
- * The time that is left, in whole milliseconds, and up to a thousandth more: entries that are written together share one
+ * The time that is left, in whole milliseconds, and up to a thousandth less: entries that are written together share one
  * text, and were sent within a few milliseconds of each other.
  */
 function timeToLive(left: number): number {
   const step = Math.max(1, Math.floor(left / 1_000));
-  return Math.max(1, Math.ceil(left / step) * step);
+  return Math.max(1, Math.floor(left / step) * step);
 }

@@ -134,7 +134,7 @@ function spell(args: string[], client: string, instance: string): string {
     .replaceAll(random, '<random>')
     .replaceAll(/\b\d{13}-\d+/g, '<entry id>')
     .replaceAll(/\b\d{13}\b/g, '<now>')
-    .replaceAll(/ ttl (29\d{3}|300[0-2]\d)/g, ' ttl <ttl>');
+    .replaceAll(/ ttl (29\d{3}|30000)/g, ' ttl <ttl>');
 }
 
 /** What was recorded when the format was fixed. */
