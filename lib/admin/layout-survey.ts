@@ -1,6 +1,7 @@
 import type { CommandConnection } from '../redis/command-connection.js';
 import type { Keys } from '../redis/keys.js';
-import { parseGroups, parseSubscriptions, type Subscription } from '../redis/replies.js';
+import { isReplyError } from '../redis/redis-errors.js';
+import { parseGroups, parseSubscriptions, type GroupInfo, type Subscription } from '../redis/replies.js';
 import { countAfter } from '../redis/scripts/count-after.js';
 import { TAKEN } from '../redis/scripts/renew-lease.js';
 import type { LayoutState, WaitingMessages } from './layout.interface.js';
@@ -121,7 +122,7 @@ export async function claimants(
   subscriptions: readonly Subscription[],
 ): Promise<string[]> {
   const services = new Set(subscriptions.map(({ service }) => service));
-  const groups = parseGroups(await commands.client.xinfo('GROUPS', topic));
+  const groups = await groupsOf(commands, topic);
   return [
     ...new Set([
       ...subscriptions.filter((one) => one.pattern === pattern).map(({ service }) => service),
@@ -137,13 +138,25 @@ async function backlog(
   service: string,
 ): Promise<{ undelivered: number; pending: number }> {
   const { client } = commands;
-  const groups = parseGroups(await client.xinfo('GROUPS', stream));
+  const groups = await groupsOf(commands, stream);
   const group = groups.find(({ name }) => name === service);
   const from = group?.lastDelivered ?? (await client.hget(keys.floors, `${stream} ${service}`)) ?? BEGINNING;
   return {
     undelivered: await countAfter(client, stream, from, COUNTED_UP_TO),
     pending: group?.pending ?? 0,
   };
+}
+
+/** None where the stream has just been removed by an instance that cleans up. */
+async function groupsOf({ client }: CommandConnection, stream: string): Promise<GroupInfo[]> {
+  try {
+    return parseGroups(await client.xinfo('GROUPS', stream));
+  } catch (error) {
+    if (isReplyError(error) && error.message.includes('no such key')) {
+      return [];
+    }
+    throw error;
+  }
 }
 
 async function* keysLike(commands: CommandConnection, pattern: string): AsyncGenerator<string> {
