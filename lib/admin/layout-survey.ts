@@ -1,7 +1,8 @@
 import { means } from '../protocol/wildcard.js';
 import type { CommandConnection } from '../redis/command-connection.js';
 import type { Keys } from '../redis/keys.js';
-import { parseGroups, parseSubscriptions, type Subscription } from '../redis/replies.js';
+import { isReplyError } from '../redis/redis-errors.js';
+import { parseGroups, parseSubscriptions, type GroupInfo, type Subscription } from '../redis/replies.js';
 import { countAfter } from '../redis/scripts/count-after.js';
 import { TAKEN } from '../redis/scripts/renew-lease.js';
 import type { LayoutState, WaitingMessages } from './layout.interface.js';
@@ -124,7 +125,7 @@ export async function claimants(
   // Broadcasts wait for nobody.
   const waited = subscriptions.filter(({ isBroadcast }) => !isBroadcast);
   const services = new Set(waited.map(({ service }) => service));
-  const groups = parseGroups(await commands.client.xinfo('GROUPS', topic));
+  const groups = await groupsOf(commands, topic);
   return [
     ...new Set([
       ...waited.filter((one) => means(one.pattern, pattern)).map(({ service }) => service),
@@ -140,13 +141,25 @@ async function backlog(
   service: string,
 ): Promise<{ undelivered: number; pending: number }> {
   const { client } = commands;
-  const groups = parseGroups(await client.xinfo('GROUPS', stream));
+  const groups = await groupsOf(commands, stream);
   const group = groups.find(({ name }) => name === service);
   const from = group?.lastDelivered ?? (await client.hget(keys.floors, `${stream} ${service}`)) ?? BEGINNING;
   return {
     undelivered: await countAfter(client, stream, from, COUNTED_UP_TO),
     pending: group?.pending ?? 0,
   };
+}
+
+/** None where the stream has just been removed by an instance that cleans up. */
+async function groupsOf({ client }: CommandConnection, stream: string): Promise<GroupInfo[]> {
+  try {
+    return parseGroups(await client.xinfo('GROUPS', stream));
+  } catch (error) {
+    if (isReplyError(error) && error.message.includes('no such key')) {
+      return [];
+    }
+    throw error;
+  }
 }
 
 async function* keysLike(commands: CommandConnection, pattern: string): AsyncGenerator<string> {
