@@ -20,6 +20,9 @@ export type ConnectionRole = 'commands' | 'inbox' | 'topics' | 'control' | 'broa
 /** ioredis keeps a timer for this long after a connection is closed, also one that was dead before. */
 const DISCONNECT_WITHIN_MS = 500;
 
+/** A connection that was good for so long was at the right place. */
+const CALM_AFTER_MS = 10_000;
+
 const DEFAULT_URL = 'redis://localhost:6379';
 
 /**
@@ -42,8 +45,6 @@ const REQUIRED = {
   commandTimeout: undefined,
   socketTimeout: undefined,
   blockingTimeout: undefined,
-  // The master is elsewhere now, or is becoming one: a new connection looks for it. The command has not run.
-  reconnectOnError: (error: Error) => (isDisplaced(error) ? 1 : false),
 } as const satisfies RedisOptions;
 
 /** Makes connections to one Redis. */
@@ -87,9 +88,36 @@ export class ConnectionFactory implements ConnectionMaker {
 export function settingsFor(role: ConnectionRole): RedisOptions {
   return {
     ...REQUIRED,
-    retryStrategy: reconnectDelay,
+    ...reconnection(),
     disconnectTimeout: DISCONNECT_WITHIN_MS,
     connectionName: `nestjs-redis-streams:${role}`,
+  };
+}
+
+/**
+ * When a connection is made anew, and how soon. Where Redis answers that the master is elsewhere, or is just becoming
+ * one, a new connection looks for it; the command has not run. Should that be the answer again and again, as while a
+ * slot is being moved, the pauses grow, though ioredis counts its attempts from 1 after each that was ready.
+ */
+function reconnection(): Required<Pick<RedisOptions, 'reconnectOnError' | 'retryStrategy'>> {
+  let isDisplacing = false;
+  let displacements = 0;
+  let displacedAt = Number.NEGATIVE_INFINITY;
+  return {
+    reconnectOnError: (error) => {
+      isDisplacing ||= isDisplaced(error);
+      return isDisplaced(error) ? 1 : false;
+    },
+    retryStrategy: (attempt) => {
+      if (!isDisplacing) {
+        return reconnectDelay(attempt);
+      }
+      isDisplacing = false;
+      const now = performance.now();
+      displacements = now - displacedAt < CALM_AFTER_MS ? displacements + 1 : 1;
+      displacedAt = now;
+      return reconnectDelay(Math.max(attempt, displacements));
+    },
   };
 }
 
@@ -152,8 +180,8 @@ function assertUsable(redis: Redis, overrides: RedisOptions): void {
   if (Number.isNaN(redis.options.db)) {
     throw new ConfigurationError("Option 'connection': the database in the URL's path must be a number.");
   }
-  const { retryStrategy } = overrides;
-  for (const [name, value] of Object.entries({ ...REQUIRED, retryStrategy })) {
+  const { retryStrategy, reconnectOnError } = overrides;
+  for (const [name, value] of Object.entries({ ...REQUIRED, retryStrategy, reconnectOnError })) {
     if (redis.options[name as keyof RedisOptions] !== value) {
       throw new ConfigurationError(
         `Option 'connection': the function must pass on the options it is given: new Redis({ ...yours, ...options }). ` +

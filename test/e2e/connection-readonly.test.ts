@@ -42,3 +42,19 @@ test.each([
   await expect(published).resolves.toBeUndefined();
   await expect(redis.xlen(`{nest:0}:topic:${pattern}`)).resolves.toBe(pattern === 'known' ? 2 : 1);
 });
+
+test('a Redis that stays a replica is not connected to over and over: the pauses grow', async () => {
+  const client = connect({ connection: server.url, timeout: 60_000 });
+  await lastValueFrom(client.emit<void>('known', 1), { defaultValue: undefined });
+  await redis.replicaof('127.0.0.1', 1);
+  await redis.config('RESETSTAT');
+  const published = lastValueFrom(client.emit<void>('known', 2), { defaultValue: undefined });
+  const refusals = async (): Promise<number> =>
+    Number(/errorstat_READONLY:count=(\d+)/.exec(await redis.info('errorstats'))?.[1] ?? 0);
+  const since = performance.now();
+  await eventually(async () => (await refusals()) >= 5, 'five attempts', 10_000);
+  // 50 ms after the first, and twice as long each time.
+  expect(performance.now() - since).toBeGreaterThan(600);
+  await redis.replicaof('NO', 'ONE');
+  await expect(published).resolves.toBeUndefined();
+});
