@@ -185,6 +185,18 @@ describe('wildcards', () => {
     await expect(look.xinfo('GROUPS', topicOf('flags.beta'))).resolves.toEqual([]);
   });
 
+  test('what is in a topic before its news has arrived is read', async () => {
+    const { got } = await instance('a', 'flags.*');
+    const pattern = 'flags.quick';
+    await look
+      .multi()
+      .xadd('{nest:0}:announce', '*', 'topic', pattern)
+      .sadd('{nest:0}:topics', pattern)
+      .xadd(topicOf(pattern), '*', 'pattern', pattern, 'data', '1')
+      .exec();
+    await eventually(() => got.includes(1), 'the first event');
+  });
+
   test('of a topic that is there already, what is new is read', async () => {
     const publish = publisher();
     await publish('flags.old', 1);
