@@ -12,6 +12,7 @@ import {
   type RedisStreamsServer,
   type RedisStreamsServerOptions,
 } from '../../lib/index.js';
+import { settledWithin } from '../../lib/util/time.js';
 import { closeAll, connect, inspect, Lines, serve, serveModule } from '../support/app.js';
 import { expectRoles } from '../support/counting.js';
 import { RedisServer } from '../support/redis-server.js';
@@ -332,6 +333,7 @@ test('closing waits for a broadcast that runs, and drops what waits for another 
   await eventually(() => retried.length === 1, 'one to wait');
   const closing = app.close();
   await eventually(() => dropped.length === 1, 'what waits to be dropped');
+  expect(await settledWithin(closing, 300)).toBe(false);
   expect(ended).toBe(false);
   held.resolve();
   await closing;

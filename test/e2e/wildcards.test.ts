@@ -351,6 +351,8 @@ describe('topics that come and go', () => {
     await expect(look.sismember(TOPICS, 'orders.1')).resolves.toBe(0);
     // An instance that starts now reads it, too.
     await start('late', ['orders.*'], { forgetAfter: 1_000_000 });
+    const groups = (await look.xinfo('GROUPS', topicOf('orders.1'))) as unknown[][];
+    expect(groups.map(([, name]) => name)).toContain('late');
     await lastValueFrom(client.emit('orders.1', 2), { defaultValue: undefined });
     await eventually(
       () => handled.filter((line) => line === 'orders.* orders.1 2').length === 2,
