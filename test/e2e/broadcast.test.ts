@@ -12,6 +12,7 @@ import {
   type RedisStreamsServer,
   type RedisStreamsServerOptions,
 } from '../../lib/index.js';
+import { settledWithin } from '../../lib/util/time.js';
 import { closeAll, connect, inspect, Lines, serve, serveModule } from '../support/app.js';
 import { expectRoles } from '../support/counting.js';
 import { RedisServer } from '../support/redis-server.js';
@@ -185,6 +186,18 @@ describe('wildcards', () => {
     await expect(look.xinfo('GROUPS', topicOf('flags.beta'))).resolves.toEqual([]);
   });
 
+  test('what is in a topic before its news has arrived is read', async () => {
+    const { got } = await instance('a', 'flags.*');
+    const pattern = 'flags.quick';
+    await look
+      .multi()
+      .xadd('{nest:0}:announce', '*', 'topic', pattern)
+      .sadd('{nest:0}:topics', pattern)
+      .xadd(topicOf(pattern), '*', 'pattern', pattern, 'data', '1')
+      .exec();
+    await eventually(() => got.includes(1), 'the first event');
+  });
+
   test('of a topic that is there already, what is new is read', async () => {
     const publish = publisher();
     await publish('flags.old', 1);
@@ -320,6 +333,7 @@ test('closing waits for a broadcast that runs, and drops what waits for another 
   await eventually(() => retried.length === 1, 'one to wait');
   const closing = app.close();
   await eventually(() => dropped.length === 1, 'what waits to be dropped');
+  expect(await settledWithin(closing, 300)).toBe(false);
   expect(ended).toBe(false);
   held.resolve();
   await closing;

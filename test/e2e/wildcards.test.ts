@@ -5,8 +5,9 @@ import type { Redis } from 'ioredis';
 import { lastValueFrom } from 'rxjs';
 import { ConfigurationError, RedisStreamsContext, StreamFullError } from '../../lib/index.js';
 import type { RedisStreamsServerOptions } from '../../lib/index.js';
-import { closeAll, connect, inspect, serve } from '../support/app.js';
+import { closeAll, connect, inspect, Lines, serve, serveModule } from '../support/app.js';
 import { expectRoles } from '../support/counting.js';
+import { codeBlocks, readPage } from '../support/docs.js';
 import { RedisServer } from '../support/redis-server.js';
 import {
   callsOf,
@@ -229,6 +230,18 @@ test('after FLUSHALL topics are found again, and what was published to them mean
   );
 });
 
+test('after FLUSHALL a topic to which nothing comes at that moment is read still', async () => {
+  await start('audit', ['orders.*']);
+  const client = connect({ connection: redis.url });
+  await lastValueFrom(client.emit('orders.quiet', 1), { defaultValue: undefined });
+  await sawAll('orders.* orders.quiet 1');
+  await look.flushall();
+  await eventually(async () => (await look.exists(topicOf('orders.quiet'))) === 1, 'its group', 10_000);
+  // Its publisher takes it for registered.
+  await lastValueFrom(client.emit('orders.quiet', 2), { defaultValue: undefined });
+  await sawAll('orders.* orders.quiet 2');
+});
+
 test('the news of topics that was missed while the connection was lost is made up for', async () => {
   await start('audit', ['orders.*']);
   await emit('orders.before', 0);
@@ -338,6 +351,8 @@ describe('topics that come and go', () => {
     await expect(look.sismember(TOPICS, 'orders.1')).resolves.toBe(0);
     // An instance that starts now reads it, too.
     await start('late', ['orders.*'], { forgetAfter: 1_000_000 });
+    const groups = (await look.xinfo('GROUPS', topicOf('orders.1'))) as unknown[][];
+    expect(groups.map(([, name]) => name)).toContain('late');
     await lastValueFrom(client.emit('orders.1', 2), { defaultValue: undefined });
     await eventually(
       () => handled.filter((line) => line === 'orders.* orders.1 2').length === 2,
@@ -361,6 +376,46 @@ describe('topics that come and go', () => {
     await start('down', ['orders.*']);
     await sawAll('orders.* orders.1 1');
   });
+});
+
+test('the rights in docs/broadcast.md are enough, with the least ones of a server', async () => {
+  const user = codeBlocks(readPage('docs/configuration.md'))
+    .flatMap(({ code }) => code.split('\n'))
+    .find((line) => line.startsWith('user orders-server '))!;
+  const page = readPage('docs/broadcast.md').text;
+  const section = page.slice(page.indexOf('### Rights in Redis'));
+  const more = [...section.matchAll(/`([+~][^`]+)`/g)].flatMap(([, rights = '']) => rights.split(' '));
+  expect(more.length).toBeGreaterThan(10);
+  const [, name = '', ...rules] = user.split(' ');
+  await look.call('ACL', 'SETUSER', name, ...rules, ...more, '+client|id', '+client|unblock');
+  const [password = ''] = rules.filter((rule) => rule.startsWith('>'));
+  const connection = {
+    host: '127.0.0.1',
+    port: redis.port,
+    username: name,
+    password: password.slice(1),
+    enableReadyCheck: false,
+  };
+  const lines = new Lines();
+  @Controller()
+  class EachController {
+    @EventPattern<string>('orders.>', { broadcast: true })
+    each(@Payload() data: unknown, @Ctx() context: RedisStreamsContext): void {
+      handled.push(`each ${context.pattern} ${String(data)}`);
+    }
+  }
+  await serveModule(
+    { connection, service: 'orders', forgetAfter: 1_000 },
+    { controllers: [...handlers('orders.*'), EachController] },
+    { logger: lines },
+  );
+  await emit('orders.1', 1);
+  await sawAll('orders.* orders.1 1', 'each orders.1 1');
+  await look.xtrim(topicOf('orders.1'), 'MAXLEN', 0);
+  await eventually(() => look.zscore(IDLE, 'orders.1'), 'it to leave', 10_000);
+  await look.zadd(IDLE, 1, 'orders.1');
+  await eventually(async () => (await look.exists(topicOf('orders.1'))) === 0, 'it to go', 10_000);
+  expect(lines.all.filter((line) => !line.startsWith('log:'))).toEqual([]);
 });
 
 describe('what is refused', () => {
